@@ -1,0 +1,1 @@
+"""Adyton: a coprocessor for EVM chains. Contracts ask, enclaves answer, the chain checks the signature."""

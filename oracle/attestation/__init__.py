@@ -1,0 +1,1 @@
+"""Evidence: making quotes, and checking them."""

@@ -1,0 +1,195 @@
+"""
+Settings: every knob of the host side in one typed place, with units and defaults.
+
+Read in this order, the later wins: defaults, `adyton.toml`, `ADYTON_*` environment variables, command-line options.
+Unknown keys are refused. Secrets are never values here, only paths to files.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from oracle.errors import ConfigurationError
+
+ENVIRONMENT_PREFIX = "ADYTON_"
+DEFAULT_CONFIG_FILE = "adyton.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What one pool on one machine is set up to do. Addresses and ids are `0x…` text; `None` means not set."""
+
+    # chain
+    rpc_url: str = "http://127.0.0.1:8545"
+    ws_url: str | None = None  # new-head subscription; without it the watcher polls
+    chain_id: int = 31337
+    coprocessor: str | None = None
+    enclave_registry: str | None = None
+    program_registry: str | None = None
+    pool_id: str | None = None
+    start_block: int = 0  # the deployment's block: nothing of ours is before it
+    confirmations: int = 0  # blocks on top of a request before it is served
+    poll_interval_s: float = 1.0
+    max_span_blocks: int = 1_000  # per eth_getLogs call
+    rpc_timeout_s: float = 10.0
+
+    # relay account
+    relay_key_file: Path | None = None
+    payee: str | None = None  # who earns the fees; default: the relay account
+    max_fee_per_gas_gwei: float = 500.0
+    max_priority_fee_per_gas_gwei: float = 1.0
+
+    # this machine
+    data_dir: Path = Path(".adyton")
+    database_url: str | None = None  # default: SQLite in data_dir
+    broker_url: str | None = None  # default: an embedded Valkey in data_dir
+    enclave_socket: Path | None = None  # default: in data_dir
+    worker_concurrency: int = 1
+    sweep_interval_s: float = 1.0
+    log_format: Literal["text", "json"] = "text"
+    log_level: str = "INFO"
+
+    # ceilings that a manifest may not exceed
+    ceiling_fuel: int = 20_000_000_000
+    ceiling_memory_bytes: int = 256 << 20
+    ceiling_wall_time_ms: int = 30_000
+    ceiling_input_bytes: int = 1 << 20
+    ceiling_output_bytes: int = 64 << 10
+    ceiling_log_bytes: int = 64 << 10
+    ceiling_stack_bytes: int = 1 << 20
+
+    def require(self, *names: str) -> None:
+        """
+        Check that these settings have values.
+
+        Raises:
+            ConfigurationError: the first that has none, with the three places where it can be set.
+        """
+        for name in names:
+            if getattr(self, name) is None:
+                raise ConfigurationError(
+                    f"setting `{name}` is missing: put it into {DEFAULT_CONFIG_FILE}, "
+                    f"set {ENVIRONMENT_PREFIX}{name.upper()}, or run `adyton deploy`, which writes it"
+                )
+
+    @property
+    def database(self) -> str:
+        """The database's SQLAlchemy URL."""
+        return self.database_url or f"sqlite:///{self.data_dir.resolve() / 'pool.sqlite'}"
+
+    @property
+    def socket(self) -> Path:
+        """Where the enclave listens."""
+        return self.enclave_socket or self.data_dir.resolve() / "enclave" / "enclave.sock"
+
+    @property
+    def broker_socket(self) -> Path:
+        """Where the embedded broker listens."""
+        return self.data_dir.resolve() / "broker" / "valkey.sock"
+
+    @property
+    def broker(self) -> str:
+        """The broker's URL."""
+        return self.broker_url or f"redis+socket://{self.broker_socket}"
+
+    @property
+    def content_dir(self) -> Path:
+        """Where blobs and program code are kept by hash."""
+        return self.data_dir.resolve() / "content"
+
+
+_HINTS = get_type_hints(Settings)
+
+
+def load(
+    config_file: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    **options: object,
+) -> Settings:
+    """
+    Settings from file, environment and `options` (those that are not None).
+
+    `config_file` None means `adyton.toml` in the working directory, if there is one.
+
+    Raises:
+        ConfigurationError: the file is missing, unreadable or not TOML; a key is unknown; a value is of the wrong type.
+    """
+    environment = os.environ if environment is None else environment
+    explicit = config_file or (Path(environment["ADYTON_CONFIG"]) if environment.get("ADYTON_CONFIG") else None)
+    path = explicit or Path(DEFAULT_CONFIG_FILE)
+    values: dict[str, Any] = _from_file(path) if explicit or path.exists() else {}
+    for field in fields(Settings):
+        text = environment.get(ENVIRONMENT_PREFIX + field.name.upper())
+        if text is not None:
+            values[field.name] = _convert(field.name, text, ENVIRONMENT_PREFIX + field.name.upper())
+    values.update({name: value for name, value in options.items() if value is not None})
+    return Settings(**values)
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    try:
+        document = tomllib.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise ConfigurationError(
+            f"there is no settings file {path}: write one with `adyton deploy --save {path}`"
+        ) from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigurationError(f"cannot read the settings file {path}: {error}") from error
+    unknown = sorted(document.keys() - _HINTS.keys())
+    if unknown:
+        raise ConfigurationError(f"{path}: unknown setting `{unknown[0]}`; known are {', '.join(sorted(_HINTS))}")
+    values = {name: _convert(name, value, f"{path}: {name}") for name, value in document.items()}
+    return {
+        name: path.parent / value if isinstance(value, Path) and not value.is_absolute() else value
+        for name, value in values.items()
+    }
+
+
+def _convert(name: str, value: object, where: str) -> object:
+    """Text or TOML `value` as the type that the field `name` has."""
+    hint = _HINTS[name]
+    if get_origin(hint) is Literal:
+        if value not in get_args(hint):
+            raise ConfigurationError(f"{where} must be one of {', '.join(get_args(hint))}, not {value!r}")
+        return value
+    wanted = next(kind for kind in (*get_args(hint), hint) if kind is not type(None))
+    try:
+        if wanted in (int, float) and isinstance(value, str | int | float) and not isinstance(value, bool):
+            number = wanted(value)
+            if number < 0:
+                raise ValueError  # noqa: TRY301  # one message for every way to be wrong
+            return number
+        if wanted in (str, Path) and isinstance(value, str):
+            return wanted(value)
+    except ValueError:
+        pass
+    raise ConfigurationError(f"{where} must be of type {wanted.__name__}, not {value!r}")
+
+
+def read_secret(path: Path, what: str) -> bytes:
+    """
+    The 32-byte secret kept as `0x…` text in the file `path`.
+
+    Raises:
+        ConfigurationError: no such file, readable by others, or not 32 bytes of hexadecimal.
+    """
+    try:
+        mode = path.stat().st_mode
+        text = path.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"cannot read the {what} file {path}: {error}") from error
+    if stat.S_IMODE(mode) & 0o077:
+        raise ConfigurationError(f"the {what} file {path} can be read by others: run `chmod 600 {path}`")
+    try:
+        secret = bytes.fromhex(text.removeprefix("0x"))
+    except ValueError:
+        secret = b""
+    if len(secret) != 32:
+        raise ConfigurationError(f"the {what} file {path} must hold 0x and 64 hexadecimal digits")
+    return secret
