@@ -1,0 +1,1 @@
+"""Measured code: the runtime that executes programs and signs receipts. Everything it can import is trusted."""
