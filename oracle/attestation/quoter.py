@@ -35,7 +35,7 @@ class DevelopmentQuoter:
         self._root = root
 
     def quote(self, measurement: MeasurementId, report_data: bytes, valid_until_s: int) -> bytes:
-        """What `DevelopmentVerifier.sol` reads: `abi.encode(measurement, reportData, platform, validUntil, signature)`."""
+        """`abi.encode(measurement, reportData, platform, validUntil, signature)`, for `DevelopmentVerifier.sol`."""
         statement = measurement + report_data + _DEVELOPMENT_PLATFORM + word(valid_until_s)
         signature = self._root.sign_rsv(keccak256(DEVELOPMENT_QUOTE_DOMAIN + statement))
         head = statement + word(_SIGNATURE_OFFSET)

@@ -4,7 +4,7 @@ The table of all signing and key domains.
 | domain | who signs or derives | over |
 |---|---|---|
 | EIP-712 (Adyton, 1, chain id, Coprocessor) | an enclave's signer | Receipt, ReceiptBatch |
-| REGISTRATION_DOMAIN | the hardware, in a quote | chain id, registry, signer, sealing key, operator, anchor block hash |
+| REGISTRATION_DOMAIN | the hardware, by quote | chain id, registry, signer, sealing key, operator, anchor block hash |
 | DEVELOPMENT_QUOTE_DOMAIN | the development root | measurement, report data, platform, expiry |
 | PROGRAM_DOMAIN | nobody: it names programs | engine, manifest hash, code hash |
 | MEASUREMENT_DOMAIN | nobody: it names builds | paths and hashes of the measured files |

@@ -29,7 +29,7 @@ def parse_hex(text: str, size: int, what: str) -> bytes:
     if len(digits) != 2 * size:
         raise EncodingError(f"{what} must be 0x and {2 * size} hexadecimal digits, not {text[:80]!r}")
     try:
-        return bytes.fromhex(digits) if digits.isalnum() else bytes.fromhex("?")
+        return bytes.fromhex(digits if digits.isalnum() or not digits else "?")  # fromhex itself skips white space
     except ValueError as error:
         raise EncodingError(f"{what} is not hexadecimal: {text[:80]!r}") from error
 

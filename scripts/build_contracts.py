@@ -1,0 +1,100 @@
+"""
+Compile the contracts for the Python side: `oracle/chain/artifacts/NAME.json` with ABI and bytecode.
+
+py-solc-x drives the compiler and foundry.toml is the one source of settings, so forge compiles to the same bytecode;
+`tests/integration/test_artifacts.py` holds the two against each other. The artifacts go into the wheel: an operator
+needs no compiler.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import solcx
+
+from toolchain import ROOT, solc
+
+ARTIFACTS = ROOT / "oracle" / "chain" / "artifacts"
+_IMPORT = re.compile(r'^import\s[^;"]*"([^"]+)"\s*;', re.MULTILINE)
+
+
+def settings() -> dict[str, Any]:
+    """The `profile.default` table of foundry.toml."""
+    profile: dict[str, Any] = tomllib.loads((ROOT / "foundry.toml").read_text())["profile"]["default"]
+    return profile
+
+
+def sources(profile: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """Every contract of ours and whatever it imports, by the path that forge would give it."""
+    remappings = dict(entry.split("=", 1) for entry in profile["remappings"])
+    pending = [path.relative_to(ROOT).as_posix() for path in sorted((ROOT / profile["src"]).rglob("*.sol"))]
+    found: dict[str, dict[str, str]] = {}
+    while pending:
+        unit = pending.pop()
+        if unit not in found:
+            text = (ROOT / unit).read_text()
+            found[unit] = {"content": text}
+            pending += _imports(unit, text, remappings)
+    return found
+
+
+def _imports(unit: str, text: str, remappings: Mapping[str, str]) -> Iterator[str]:
+    for target in _IMPORT.findall(text):
+        if target.startswith("."):
+            yield (ROOT / unit).parent.joinpath(target).resolve().relative_to(ROOT).as_posix()
+            continue
+        prefix = next((prefix for prefix in remappings if target.startswith(prefix)), None)
+        yield remappings[prefix] + target.removeprefix(prefix) if prefix else target
+
+
+def compiler_input(profile: Mapping[str, Any]) -> dict[str, Any]:
+    """The compiler's standard JSON input that forge's settings amount to."""
+    return {
+        "language": "Solidity",
+        "sources": sources(profile),
+        "settings": {
+            "remappings": profile["remappings"],
+            "optimizer": {"enabled": profile["optimizer"], "runs": profile["optimizer_runs"]},
+            "viaIR": profile["via_ir"],
+            "evmVersion": profile["evm_version"],
+            "metadata": {
+                "bytecodeHash": profile["bytecode_hash"],
+                "appendCBOR": profile["cbor_metadata"],
+                "useLiteralContent": False,
+            },
+            "outputSelection": {"contracts/*": {"*": []}, "*": {"*": _OUTPUTS}},
+        },
+    }
+
+
+_OUTPUTS = ["abi", "evm.bytecode.object", "evm.deployedBytecode.object"]
+
+
+def build() -> list[str]:
+    """Write the artifacts and return their names. Abstract contracts and interfaces have an ABI and no bytecode."""
+    profile = settings()
+    output = solcx.compile_standard(compiler_input(profile), solc_binary=solc())
+    ARTIFACTS.mkdir(parents=True, exist_ok=True)
+    names = []
+    for unit, contracts in sorted(output["contracts"].items()):
+        if not unit.startswith(profile["src"] + "/"):
+            continue
+        for name, contract in sorted(contracts.items()):
+            artifact = {
+                "source": unit,
+                "abi": contract["abi"],
+                "bytecode": "0x" + contract["evm"]["bytecode"]["object"],
+                "runtimeBytecode": "0x" + contract["evm"]["deployedBytecode"]["object"],
+            }
+            (ARTIFACTS / f"{name}.json").write_text(json.dumps(artifact, indent=1) + "\n")
+            names.append(name)
+    return names
+
+
+if __name__ == "__main__":
+    print("compiled " + ", ".join(build()))
