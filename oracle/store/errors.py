@@ -7,8 +7,8 @@ Why the database refuses.
     ├── StoreLockedError           somebody holds the lock for longer than the busy timeout; also a RetryableError
     ├── SchemaMismatchError        a database of another version, or not one of ours
     └── ConflictError              a compare-and-set lost: somebody else moved it; carries (what, expected, actual)
-        ├── CursorMovedError       another watcher advanced the cursor
-        └── NonceTakenError        another submitter took the nonce
+        ├── CursorMovedError       another watcher advanced the cursor; also a RetryableError
+        └── NonceTakenError        another submitter took the nonce; also a RetryableError
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ class ConflictError(StoreError):
         self.actual = actual
 
 
-class CursorMovedError(ConflictError):
+class CursorMovedError(ConflictError, RetryableError):
     """Another watcher advanced the cursor."""
 
 
-class NonceTakenError(ConflictError):
+class NonceTakenError(ConflictError, RetryableError):
     """Another submitter took the nonce."""

@@ -236,4 +236,19 @@ def _load(connection: Connection, row: Row[Any]) -> SentTransaction:
         raw=newest.raw,
         hash=newest.hash,
     )
-    return SentTransaction(signed, tuple(version.hash for version in rows), newest.sent_at_ms)
+    return SentTransaction(
+        signed, tuple(version.hash for version in rows), newest.sent_at_ms, _is_moot(connection, signed)
+    )
+
+
+def _is_moot(connection: Connection, signed: SignedTransaction) -> bool:
+    """Whether every request that the transaction carries has ended, or is carried by another one."""
+    if signed.kind is TransactionKind.FULFILL:
+        waiting = (requests.c.sent_account == signed.account, requests.c.sent_nonce == signed.nonce)
+        query = select(func.count()).select_from(requests).where(*waiting, requests.c.state == RequestState.SUBMITTED)
+        return not connection.execute(query).scalar_one()
+    if signed.kind is TransactionKind.EXPIRE:
+        ended = requests.c.state.in_((RequestState.SETTLED, RequestState.EXPIRED))
+        query = select(func.count()).select_from(requests).where(requests.c.request_id.in_(signed.subjects), ~ended)
+        return not connection.execute(query).scalar_one()
+    return signed.kind is TransactionKind.FILL

@@ -14,6 +14,7 @@ class TransactionKind(StrEnum):
     FULFILL = "fulfill"
     REGISTER = "register"
     EXPIRE = "expire"
+    CALL = "call"  # sent by hand, never in a journal
     FILL = "fill"  # does nothing but use up a nonce whose purpose is gone
 
 
@@ -48,3 +49,4 @@ class SentTransaction:
     newest: SignedTransaction
     hashes: tuple[bytes, ...]  # oldest first; any of them may be the one that is mined
     sent_at_ms: int  # of the newest
+    is_moot: bool = False  # nobody needs it any more: what it carries has ended otherwise
