@@ -45,6 +45,9 @@ class Settings:
     max_fee_per_gas_gwei: float = 500.0
     max_priority_fee_per_gas_gwei: float = 1.0
 
+    # the account that deploys, publishes and requests from the command line; never the relay account
+    account_key_file: Path | None = None
+
     # this machine
     data_dir: Path = Path(".adyton")
     database_url: str | None = None  # default: SQLite in data_dir
