@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.30;
+
+import {MeasurementId} from "../types/Attestation.sol";
+import {IAttestationVerifier} from "./IAttestationVerifier.sol";
+import {IReceiptVerifier} from "./IReceiptVerifier.sol";
+
+/// @notice A registered signing key, as `IEnclaveRegistry.enclave` reports it.
+/// @param liveUntil The last second (unix) in which its signatures count.
+/// @param live Whether they count now.
+struct Enclave {
+    MeasurementId measurement;
+    address operator;
+    uint64 liveUntil;
+    bool live;
+}
+
+/// @title IEnclaveRegistry
+/// @notice Says which signing keys live inside an approved enclave, and until when.
+/// @dev Attest once, sign many: the costly quote check runs once per key. After that, a receipt costs one
+/// signature recovery.
+interface IEnclaveRegistry is IReceiptVerifier {
+    event EnclaveRegistered(
+        address indexed signer,
+        MeasurementId indexed measurement,
+        address indexed operator,
+        bytes32 sealingKey,
+        uint64 liveUntil
+    );
+    event EnclaveRevoked(address indexed signer);
+    event MeasurementApproved(MeasurementId indexed measurement);
+    event MeasurementRevoked(MeasurementId indexed measurement);
+
+    error AnchorTooOld(uint256 anchorBlock);
+    error CollateralExpired(uint64 validUntil);
+    error MeasurementNotApproved(MeasurementId measurement);
+    error MeasurementAlreadyApproved(MeasurementId measurement);
+    error ReportDataMismatch(bytes32 expected, bytes32 actual);
+    error OperatorMismatch(address expected, address actual);
+    error SignerMissing();
+    error SignerUnknown(address signer);
+    error SignerRevoked(address signer);
+    error SignerExpired(address signer, uint64 liveUntil);
+    error SignatureLengthWrong(uint256 expected, uint256 actual);
+    error SignatureMalleable(bytes32 s);
+    error SignatureInvalid();
+    error NotOwnerOrOperator(address caller);
+
+    /// @notice The longest that a registration lasts, in seconds.
+    function MAX_AGE() external view returns (uint64);
+
+    /// @notice What checks quotes. Never changes: other evidence means another registry, hence another pool.
+    function VERIFIER() external view returns (IAttestationVerifier);
+
+    /// @notice Registers `signer`, or renews it, on the evidence of `quote`. Anyone may submit it.
+    /// @dev Reverts unless all of this holds, in this order:
+    ///  1. the anchor block is one of the last 256;
+    ///  2. the verifier accepts the quote, and its collateral has not expired;
+    ///  3. the quote's measurement is approved now;
+    ///  4. the quote's report data is the hash of all arguments, this registry and this chain;
+    ///  5. the signer is not revoked, and if it is known its operator is the same.
+    /// A renewal under the same approval never shortens a registration, so replaying an older quote, or the same
+    /// one with worse collateral, is no attack.
+    /// @param sealingKey The enclave's X25519 public key.
+    /// @param operator Who runs the enclave's host. Fixed for the life of the key.
+    /// @param anchorBlock A block at most 256 old. Quotes carry no clock; its hash is their freshness.
+    function register(address signer, bytes32 sealingKey, address operator, uint256 anchorBlock, bytes calldata quote)
+        external;
+
+    /// @notice Accepts a build. Only the owner.
+    function approveMeasurement(MeasurementId measurement) external;
+
+    /// @notice Rejects a build, and with it at once every key that registered under it. For good: if the build is
+    /// approved again, its enclaves must register again. Only the owner.
+    function revokeMeasurement(MeasurementId measurement) external;
+
+    /// @notice Ends a key for good. No quote, old or new, brings it back. Only the owner or the key's operator.
+    /// @dev The owner may also revoke a key that is not registered yet.
+    function revokeEnclave(address signer) external;
+
+    /// @return Whether signatures of `signer` count now.
+    function isLive(address signer) external view returns (bool);
+
+    /// @return Whether `measurement` is approved now.
+    function isApproved(MeasurementId measurement) external view returns (bool);
+
+    /// @notice Reports what is known of `signer`; reverts with `SignerUnknown` or `SignerRevoked`.
+    function enclave(address signer) external view returns (Enclave memory);
+
+    /// @return The report data that a quote for these arguments must carry.
+    function reportData(address signer, bytes32 sealingKey, address operator, bytes32 anchor)
+        external
+        view
+        returns (bytes32);
+}

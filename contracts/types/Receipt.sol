@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.30;
+
+import {RequestId} from "./Request.sol";
+
+/// @notice How a job ended. Part of the receipt, so failures are as authentic as results.
+/// @dev `None` is never valid. `TimedOut` and `Killed` depend on the machine: their receipts carry no fuel and
+/// no program output. For every outcome but `Completed`, the output is a UTF-8 reason of at most 256 bytes.
+enum Outcome {
+    None,
+    Completed,
+    Trapped,
+    OutOfFuel,
+    OutOfMemory,
+    TimedOut,
+    OutputTooLarge,
+    InvalidProgram,
+    InputTooLarge,
+    Denied,
+    Killed
+}
+
+/// @notice The signed statement "this request ended so".
+/// @param outputHash keccak256 of the output.
+/// @param fuelUsed Deterministic cost of the run, in fuel.
+/// @param payee Who earns the fee, whoever submits the receipt.
+struct Receipt {
+    RequestId requestId;
+    Outcome outcome;
+    bytes32 outputHash;
+    uint64 fuelUsed;
+    address payee;
+}
+
+using ReceiptLibrary for Receipt global;
+
+/// @title ReceiptLibrary
+/// @notice EIP-712 struct hashes of receipts. Mirrored by `oracle/types/receipt.py`.
+/// @dev Program and input are committed to through the request id.
+library ReceiptLibrary {
+    bytes32 internal constant RECEIPT_TYPEHASH =
+        keccak256("Receipt(bytes32 requestId,uint8 outcome,bytes32 outputHash,uint64 fuelUsed,address payee)");
+    bytes32 internal constant BATCH_TYPEHASH = keccak256(
+        "ReceiptBatch(Receipt[] receipts)Receipt(bytes32 requestId,uint8 outcome,bytes32 outputHash,uint64 fuelUsed,address payee)"
+    );
+
+    function structHash(Receipt memory self) internal pure returns (bytes32) {
+        return keccak256(abi.encode(RECEIPT_TYPEHASH, self));
+    }
+
+    /// @param receiptHashes The struct hash of each receipt, in order.
+    function batchStructHash(bytes32[] memory receiptHashes) internal pure returns (bytes32) {
+        return keccak256(abi.encode(BATCH_TYPEHASH, keccak256(abi.encodePacked(receiptHashes))));
+    }
+}
