@@ -17,6 +17,8 @@ from oracle.errors import ConfigurationError
 from oracle.types.ids import Address, MeasurementId, hex_of
 from oracle.types.pool import Pool
 
+__all__ = ["Deployment", "Wallet", "deploy"]
+
 
 @dataclass(frozen=True, slots=True)
 class Deployment:

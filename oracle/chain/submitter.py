@@ -55,6 +55,10 @@ class Node(Protocol):
         """Run a call on the newest block without sending it. Raises `RevertedError`."""
         ...
 
+    def estimate(self, sender: Address, to: Address, calldata: bytes) -> int:
+        """The gas that a call takes now. Raises `RevertedError`."""
+        ...
+
     def broadcast(self, raw: bytes) -> None:
         """Hand over a signed transaction; having it already is fine."""
         ...

