@@ -11,9 +11,9 @@ The enclave's channel: frames, and the messages inside them. Used by both sides;
     SignBatch                         -->  BatchSignature
     anything                          -->  ErrorReply
 
-What comes in is refused unless every field is there, has its type and its size, and nothing else is there. Whatever the
-bytes, parsing raises `InvalidInputError` and nothing else; reading a frame raises `LimitExceededError` (too long),
-`TruncatedFrameError` (cut off), `EOFError` (closed between frames) or the socket's own `OSError`.
+What comes in is refused unless every field is there, has its type and its size, and nothing else is there. Whatever
+the bytes, parsing raises `InvalidInputError` and nothing else; reading a frame raises `LimitExceededError` (too
+long), `TruncatedFrameError` (cut off), `EOFError` (closed between frames) or the socket's own `OSError`.
 """
 
 from __future__ import annotations
