@@ -8,21 +8,21 @@ to them on any real chain.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import httpx
 
 from oracle.crypto.ecdsa import SigningKey
 from oracle.errors import ConfigurationError
+from oracle.process import die_with_parent
 
 CHAIN_ID = 31337
 # Accounts of the mnemonic "test test test test test test test test test test test junk", 10,000 ETH each.
@@ -37,7 +37,6 @@ ACCOUNTS = tuple(
 )
 _START_DEADLINE_S = 30.0
 _POLL_S = 0.02
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +91,7 @@ def start(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            preexec_fn=_die_with_parent,  # noqa: PLW1509  # one system call, no locks taken
+            preexec_fn=partial(die_with_parent, os.getpid()),  # noqa: PLW1509  # one system call, no locks taken
         )
     anvil = Anvil(process, port)
     _wait_until_up(anvil)
@@ -107,10 +106,6 @@ def running(port: int | None = None, block_time_s: float | None = None, log: Pat
         yield anvil
     finally:
         anvil.stop()
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _free_port() -> int:

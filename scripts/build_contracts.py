@@ -12,14 +12,14 @@ import json
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import solcx
-
 from toolchain import ROOT, solc
 
 ARTIFACTS = ROOT / "oracle" / "chain" / "artifacts"
+TEST_ARTIFACTS = ROOT / "build" / "artifacts"
+TEST_CONTRACTS = ("tests/contracts/GasConsumer.sol",)  # those that Python tests and benches deploy
 _IMPORT = re.compile(r'^import\s[^;"]*"([^"]+)"\s*;', re.MULTILINE)
 
 
@@ -33,6 +33,7 @@ def sources(profile: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     """Every contract of ours and whatever it imports, by the path that forge would give it."""
     remappings = dict(entry.split("=", 1) for entry in profile["remappings"])
     pending = [path.relative_to(ROOT).as_posix() for path in sorted((ROOT / profile["src"]).rglob("*.sol"))]
+    pending += TEST_CONTRACTS
     found: dict[str, dict[str, str]] = {}
     while pending:
         unit = pending.pop()
@@ -67,7 +68,7 @@ def compiler_input(profile: Mapping[str, Any]) -> dict[str, Any]:
                 "appendCBOR": profile["cbor_metadata"],
                 "useLiteralContent": False,
             },
-            "outputSelection": {"contracts/*": {"*": []}, "*": {"*": _OUTPUTS}},
+            "outputSelection": {"*": {"*": _OUTPUTS}},
         },
     }
 
@@ -79,11 +80,13 @@ def build() -> list[str]:
     """Write the artifacts and return their names. Abstract contracts and interfaces have an ABI and no bytecode."""
     profile = settings()
     output = solcx.compile_standard(compiler_input(profile), solc_binary=solc())
-    ARTIFACTS.mkdir(parents=True, exist_ok=True)
     names = []
     for unit, contracts in sorted(output["contracts"].items()):
-        if not unit.startswith(profile["src"] + "/"):
+        is_ours = unit.startswith(profile["src"] + "/")
+        if not is_ours and unit not in TEST_CONTRACTS:
             continue
+        directory = ARTIFACTS if is_ours else TEST_ARTIFACTS
+        directory.mkdir(parents=True, exist_ok=True)
         for name, contract in sorted(contracts.items()):
             artifact = {
                 "source": unit,
@@ -91,7 +94,7 @@ def build() -> list[str]:
                 "bytecode": "0x" + contract["evm"]["bytecode"]["object"],
                 "runtimeBytecode": "0x" + contract["evm"]["deployedBytecode"]["object"],
             }
-            (ARTIFACTS / f"{name}.json").write_text(json.dumps(artifact, indent=1) + "\n")
+            (directory / f"{name}.json").write_text(json.dumps(artifact, indent=1) + "\n")
             names.append(name)
     return names
 

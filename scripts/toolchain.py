@@ -1,8 +1,8 @@
 """
 Set up everything Adyton is built, run and tested with, locked, from package registries alone.
 
-Needs Python 3.11+ and git. Safe to run again and from two shells at once; each step is skipped when the files it depends
-on have not changed since it last succeeded. Only the standard library is used here, because nothing else is there yet.
+Needs Python 3.11+ and git. Safe to run again and from two shells at once; each step is skipped when the files it
+depends on have not changed since it last succeeded. Only the standard library is used, because nothing else is there.
 """
 
 from __future__ import annotations
@@ -55,24 +55,27 @@ def solc() -> Path:
 
 def environment() -> dict[str, str]:
     """The environment for child processes: our tools first on PATH, and the compiler that forge shall use."""
-    directories = [str(BIN), *{str(foundry(tool).parent) for tool in ("anvil", "cast", "forge")}]
-    path = os.pathsep.join([*directories, os.environ.get("PATH", "")])
+    path = os.pathsep.join([str(BIN), os.environ.get("PATH", "")])
     return {**os.environ, "PATH": path, "FOUNDRY_SOLC": str(solc()), "VIRTUAL_ENV": str(VENV)}
 
 
 def _run(command: Sequence[str | Path], *, env: dict[str, str] | None = None) -> None:
-    result = subprocess.run(
-        [str(part) for part in command], cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    if result.returncode:
-        sys.exit(f"{result.stdout}\nset-up failed at: {' '.join(map(str, command))}")
+    words = [str(part) for part in command]
+    try:
+        subprocess.run(
+            words, cwd=ROOT, env=env, check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+    except subprocess.CalledProcessError as error:
+        sys.exit(f"{error.output}\nset-up failed at: {' '.join(words)}")
 
 
 def _make_venv() -> None:
     uv = UV_VENV / "bin" / "uv"
     if not uv.exists():
         _run([sys.executable, "-m", "venv", UV_VENV])
-        _run([UV_VENV / "bin" / "python", "-m", "pip", "install", "--quiet", "--require-hashes", "-r", "scripts/uv.lock"])
+        _run(
+            [UV_VENV / "bin" / "python", "-m", "pip", "install", "--quiet", "--require-hashes", "-r", "scripts/uv.lock"]
+        )
     if not (BIN / "python").exists():
         _run([uv, "venv", "--quiet", "--python", sys.executable, VENV])
     _run([uv, "pip", "sync", "--quiet", "--require-hashes", "requirements.lock"], env=environment())
@@ -80,6 +83,9 @@ def _make_venv() -> None:
 
 def _install_npm() -> None:
     _run([BIN / "npm", "ci", "--silent"], env=environment())
+    for tool in ("anvil", "cast", "forge"):  # next to `adyton`, for whoever activates the environment
+        (BIN / tool).unlink(missing_ok=True)
+        (BIN / tool).symlink_to(foundry(tool))
 
 
 def _build_contracts() -> None:

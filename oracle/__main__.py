@@ -1,0 +1,5 @@
+"""`python -m oracle` is `adyton`."""
+
+from oracle.cli import main
+
+main()

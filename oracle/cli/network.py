@@ -1,0 +1,84 @@
+"""`dev` and `deploy`: contracts on a chain."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import click
+
+from oracle import anvil, supervisor
+from oracle.attestation.quoter import DEVELOPMENT_ROOT
+from oracle.chain import deployment
+from oracle.cli.context import HASH_BYTES, Context, account, connect, pass_context
+from oracle.devnet import PRICES, deployment_settings, prepare, toml
+from oracle.enclave.measurement import measure
+from oracle.errors import ConfigurationError
+from oracle.types.ids import ZERO_ADDRESS, Address, MeasurementId, hex_of, parse_hex
+from oracle.types.pool import Pool
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(1, 65535), default=8545, show_default=True, help="Where Anvil listens.")
+@click.option("--block-time", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
+              help="Mine at this pace. Default: each transaction at once.")  # fmt: skip
+@click.option("--dir", "directory", type=click.Path(path_type=Path, file_okay=False), default=Path(".adyton/dev"),
+              show_default=True, help="Where keys, settings and data go. Emptied first.")  # fmt: skip
+@pass_context
+def dev(context: Context, port: int, block_time: float | None, directory: Path) -> None:
+    """
+    Run a local chain with the contracts and a pool on it, for playing.
+
+    The chain and its accounts are Anvil's; nothing here is worth anything. Ctrl-C ends and forgets everything.
+    """
+    with anvil.running(port, block_time) as chain:
+        shutil.rmtree(directory, ignore_errors=True)
+        made, settings_file = prepare(chain, directory)
+        click.echo(f"chain        {chain.rpc_url} (chain id {made.chain_id})")
+        click.echo(f"coprocessor  {made.coprocessor}")
+        click.echo(f"programs     {made.program_registry}")
+        click.echo(f"enclaves     {made.enclave_registry}")
+        click.echo(f"pool id      {made.pool_id}")
+        click.echo("\nIn another shell:\n")
+        click.echo(f"  export ADYTON_CONFIG={settings_file.resolve()}")
+        click.echo("  adyton program publish FILE.js\n  adyton request PROGRAM_ID --input 0x…\n")
+        supervisor.run_up(Context(settings_file, context.log_level).settings())
+
+
+@click.command()
+@click.option("--save", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+              help="Write the settings of the new deployment to this file.")  # fmt: skip
+@click.option("--measurement", "measurements", metavar="HEX", multiple=True,
+              help="Enclave build to approve. Default: the one installed here.")  # fmt: skip
+@click.option("--base-fee-gwei", type=int, default=PRICES.base_fee_gwei, show_default=True,
+              help="The pool's price of a receipt.")  # fmt: skip
+@click.option("--gas-price-mwei", type=int, default=PRICES.gas_price_mwei, show_default=True,
+              help="The pool's price of a unit of callback gas, in 10^6 wei.")  # fmt: skip
+@click.option("--fuel-price-wei", type=int, default=PRICES.fuel_price_wei_per_1000, show_default=True,
+              help="The pool's price of 1,000 units of fuel.")  # fmt: skip
+@pass_context
+def deploy(
+    context: Context,
+    save: Path | None,
+    measurements: tuple[str, ...],
+    base_fee_gwei: int,
+    gas_price_mwei: int,
+    fuel_price_wei: int,
+) -> None:
+    """
+    Deploy the contracts; the account in `account_key_file` pays and owns them.
+
+    Attestation is the development verifier's, which refuses every chain id but 31337.
+    """
+    settings = context.settings()
+    if save is not None and save.exists():
+        raise ConfigurationError(f"{save} exists: choose another name, or remove it")
+    prices = Pool(ZERO_ADDRESS, base_fee_gwei, gas_price_mwei, fuel_price_wei)
+    approved = [MeasurementId(parse_hex(text, HASH_BYTES, "measurement")) for text in measurements] or [measure()]
+    wallet = account(settings, connect(settings))
+    made = deployment.deploy(wallet, prices, approved, Address(DEVELOPMENT_ROOT.address))
+    text = toml({"rpc_url": settings.rpc_url} | deployment_settings(made))
+    if save is not None:
+        save.write_text(text)
+    click.echo(text, nl=False)
+    click.echo("".join(f"# approved {hex_of(measurement)}\n" for measurement in approved), nl=False)
