@@ -2,24 +2,34 @@
 pragma solidity ^0.8.30;
 
 import {EIP712} from "solady/utils/EIP712.sol";
+import {EfficientHashLib} from "solady/utils/EfficientHashLib.sol";
 import {SafeTransferLib} from "solady/utils/SafeTransferLib.sol";
 
-import {ExactGasCall} from "./ExactGasCall.sol";
-import {TwoStepOwnable} from "./TwoStepOwnable.sol";
+import {ConsumerCall} from "./ConsumerCall.sol";
+import {EnclaveRegistry} from "./EnclaveRegistry.sol";
+import {IAttestationVerifier} from "./interfaces/IAttestationVerifier.sol";
 import {Delivery, ICoprocessor} from "./interfaces/ICoprocessor.sol";
-import {ICoprocessorConsumer} from "./interfaces/ICoprocessorConsumer.sol";
 import {IReceiptVerifier} from "./interfaces/IReceiptVerifier.sol";
 import {PoolId} from "./types/Pool.sol";
 import {ProgramId} from "./types/Program.sol";
 import {Outcome, Receipt, ReceiptLibrary} from "./types/Receipt.sol";
-import {OpenRequest, OpenRequestLibrary, Request, RequestId, Terms, TermsLibrary} from "./types/Request.sol";
+import {OpenRequest, OpenRequestLibrary, RequestId, RequestLibrary, Terms, TermsLibrary} from "./types/Request.sol";
 import {Tab} from "./types/Tab.sol";
 
 /// @title Coprocessor
 /// @notice The one contract that apps call. Owns requests and escrow.
 /// @dev Invariants C1 to C14 are in docs/INVARIANTS.md. Every settling function has one shape: checks, effects,
 /// callback, event. Storage is final before the callback runs, so a consumer that re-enters finds nothing half done.
-contract Coprocessor is ICoprocessor, EIP712, TwoStepOwnable {
+contract Coprocessor is ICoprocessor, EnclaveRegistry, EIP712 {
+    /// @dev Structs of one word: a storage pointer to one hashes its mapping keys once for read and write.
+    struct Slot {
+        OpenRequest open;
+    }
+
+    struct Account {
+        Tab tab;
+    }
+
     /// @inheritdoc ICoprocessor
     uint256 public constant MAX_CALLBACK_GAS = 10_000_000;
     /// @inheritdoc ICoprocessor
@@ -35,13 +45,11 @@ contract Coprocessor is ICoprocessor, EIP712, TwoStepOwnable {
     bool public paused;
 
     /// @dev The pool is part of the key, so settling needs no preimage to know that the request named it.
-    mapping(RequestId => mapping(PoolId => OpenRequest)) private _open;
+    mapping(RequestId => mapping(PoolId => Slot)) private _slots;
     /// @dev By consumer, then payee.
-    mapping(address => mapping(address => Tab)) private _tabs;
+    mapping(address => mapping(address => Account)) private _accounts;
 
-    constructor(address owner_) {
-        _initializeOwner(owner_);
-    }
+    constructor(address owner_, IAttestationVerifier verifier_) EnclaveRegistry(owner_, verifier_) {}
 
     /* ------------------------------------------------ requests ------------------------------------------------ */
 
@@ -53,11 +61,13 @@ contract Coprocessor is ICoprocessor, EIP712, TwoStepOwnable {
     {
         _checkRequest(poolId, input.length, callbackGas, deadline);
 
-        Terms terms = TermsLibrary.pack(_takeNonce(), block.timestamp, deadline, callbackGas, msg.value / 1 gwei);
-        requestId = Request({
-            consumer: msg.sender, programId: programId, poolId: poolId, inputHash: keccak256(input), terms: terms
-        }).id(block.chainid, address(this));
-        _open[requestId][poolId] = terms.open(msg.sender);
+        Terms terms;
+        unchecked {
+            terms = TermsLibrary.pack(nonce++, block.timestamp, deadline, callbackGas, msg.value / 1 gwei);
+        }
+        bytes32 inputHash = EfficientHashLib.hashCalldata(input);
+        requestId = RequestLibrary.id(msg.sender, programId, poolId, inputHash, terms, block.chainid, address(this));
+        _slots[requestId][poolId].open = terms.open(msg.sender);
         emit RequestCreated(requestId, poolId, msg.sender, programId, terms, input);
     }
 
@@ -70,7 +80,8 @@ contract Coprocessor is ICoprocessor, EIP712, TwoStepOwnable {
         bytes32 receiptHash = _receiptHash(delivery, payee);
 
         // 2. The request is open in this pool.
-        OpenRequest open = _open[delivery.requestId][poolId];
+        Slot storage slot = _slots[delivery.requestId][poolId];
+        OpenRequest open = slot.open;
         require(open.isOpen(), RequestNotOpen(delivery.requestId, poolId));
 
         // 3. In time.
@@ -79,11 +90,13 @@ contract Coprocessor is ICoprocessor, EIP712, TwoStepOwnable {
         // 4. Proven.
         _checkProof(poolId, receiptHash, proof);
 
-        _settle(poolId, payee, delivery, open);
+        _settle(poolId, payee, delivery, slot, open);
     }
 
     /// @inheritdoc ICoprocessor
-    function fulfillBatch(PoolId poolId, address payee, Delivery[] calldata deliveries, bytes calldata proof) external {
+    function fulfillBatch(PoolId poolId, address payee, Delivery[] calldata deliveries, bytes calldata proof)
+        external
+    {
         // 1. The receipts are complete.
         require(payee != address(0), PayeeMissing());
         uint256 count = deliveries.length;
@@ -93,37 +106,36 @@ contract Coprocessor is ICoprocessor, EIP712, TwoStepOwnable {
             receiptHashes[i] = _receiptHash(deliveries[i], payee);
         }
 
-        // 4. Proven, all by one proof. Nothing of the request is needed for it, so it comes first.
+        // 4. Proven, all by one proof. Nothing of the requests is needed for it, so it comes first.
         _checkProof(poolId, ReceiptLibrary.batchStructHash(receiptHashes), proof);
 
         for (uint256 i; i < count; ++i) {
             Delivery calldata delivery = deliveries[i];
             // Read afresh for each item: an earlier item, or its callback, may have settled this one.
-            OpenRequest open = _open[delivery.requestId][poolId];
+            Slot storage slot = _slots[delivery.requestId][poolId];
+            OpenRequest open = slot.open;
             if (!open.isOpen()) {
                 emit DeliverySkipped(delivery.requestId, RequestNotOpen.selector); // 2.
             } else if (block.timestamp > open.deadline()) {
                 emit DeliverySkipped(delivery.requestId, DeadlinePassed.selector); // 3.
             } else {
-                _settle(poolId, payee, delivery, open);
+                _settle(poolId, payee, delivery, slot, open);
             }
         }
     }
 
     /// @inheritdoc ICoprocessor
     function expire(RequestId requestId, PoolId poolId) external {
-        OpenRequest open = _open[requestId][poolId];
+        Slot storage slot = _slots[requestId][poolId];
+        OpenRequest open = slot.open;
         require(open.isOpen(), RequestNotOpen(requestId, poolId));
         require(block.timestamp > open.deadline(), DeadlineNotPassed(open.deadline(), block.timestamp));
 
-        address consumer = open.consumer();
-        _open[requestId][poolId] = OpenRequestLibrary.NOT_OPEN;
-        _credit(consumer, address(0), 0, open.maxFee());
+        slot.open = OpenRequestLibrary.NOT_OPEN;
+        _credit(open.consumer(), address(0), 0, open.maxFee());
 
         bool called = open.callbackGas() != 0
-            && ExactGasCall.tryCall(
-                consumer, EXPIRY_CALLBACK_GAS, abi.encodeCall(ICoprocessorConsumer.onExpired, (requestId))
-            );
+            && ConsumerCall.onExpired(open.consumer(), EXPIRY_CALLBACK_GAS, requestId);
         emit RequestExpired(requestId, called);
     }
 
@@ -132,9 +144,9 @@ contract Coprocessor is ICoprocessor, EIP712, TwoStepOwnable {
     /// @inheritdoc ICoprocessor
     function withdrawEarnings(address[] calldata consumers, address payable to) external returns (uint256 amount) {
         for (uint256 i; i < consumers.length; ++i) {
-            Tab tab_ = _tabs[consumers[i]][msg.sender];
-            amount += tab_.earned();
-            _tabs[consumers[i]][msg.sender] = tab_.withoutEarned();
+            Account storage account = _accounts[consumers[i]][msg.sender];
+            amount += account.tab.earned();
+            account.tab = account.tab.withoutEarned();
         }
         emit EarningsWithdrawn(msg.sender, to, amount);
         _send(to, amount);
@@ -143,9 +155,9 @@ contract Coprocessor is ICoprocessor, EIP712, TwoStepOwnable {
     /// @inheritdoc ICoprocessor
     function withdrawRefunds(address[] calldata payees, address payable to) external returns (uint256 amount) {
         for (uint256 i; i < payees.length; ++i) {
-            Tab tab_ = _tabs[msg.sender][payees[i]];
-            amount += tab_.refunded();
-            _tabs[msg.sender][payees[i]] = tab_.withoutRefunded();
+            Account storage account = _accounts[msg.sender][payees[i]];
+            amount += account.tab.refunded();
+            account.tab = account.tab.withoutRefunded();
         }
         emit RefundsWithdrawn(msg.sender, to, amount);
         _send(to, amount);
@@ -174,26 +186,25 @@ contract Coprocessor is ICoprocessor, EIP712, TwoStepOwnable {
 
     /// @inheritdoc ICoprocessor
     function openRequest(RequestId requestId, PoolId poolId) external view returns (OpenRequest) {
-        return _open[requestId][poolId];
+        return _slots[requestId][poolId].open;
     }
 
     /// @inheritdoc ICoprocessor
-    function tab(address consumer, address payee) external view returns (Tab) {
-        return _tabs[consumer][payee];
+    function tab(address consumer, address payee) external view returns (uint128 earned, uint128 refunded) {
+        Tab tab_ = _accounts[consumer][payee].tab;
+        return (tab_.earned(), tab_.refunded());
     }
 
     /// @inheritdoc ICoprocessor
     function receiptDigest(Receipt calldata receipt) external view returns (bytes32) {
-        Receipt memory copy = receipt;
-        return _hashTypedData(copy.structHash());
+        return _hashTypedData(receipt.structHash());
     }
 
     /// @inheritdoc ICoprocessor
     function batchDigest(Receipt[] calldata receipts) external view returns (bytes32) {
         bytes32[] memory hashes = new bytes32[](receipts.length);
         for (uint256 i; i < receipts.length; ++i) {
-            Receipt memory copy = receipts[i];
-            hashes[i] = copy.structHash();
+            hashes[i] = receipts[i].structHash();
         }
         return _hashTypedData(ReceiptLibrary.batchStructHash(hashes));
     }
@@ -222,54 +233,53 @@ contract Coprocessor is ICoprocessor, EIP712, TwoStepOwnable {
         require(inputBytes <= MAX_INPUT_BYTES, InputTooLarge(MAX_INPUT_BYTES, inputBytes));
     }
 
-    function _takeNonce() private returns (uint64) {
-        unchecked {
-            return nonce++;
-        }
-    }
-
     function _receiptHash(Delivery calldata delivery, address payee) private pure returns (bytes32) {
-        require(delivery.outcome != Outcome.None, OutcomeMissing(delivery.requestId));
-        return Receipt({
-            requestId: delivery.requestId,
-            outcome: delivery.outcome,
-            outputHash: keccak256(delivery.output),
-            fuelUsed: delivery.fuelUsed,
-            payee: payee
-        }).structHash();
+        Outcome outcome = delivery.outcome;
+        require(outcome != Outcome.None, OutcomeMissing(delivery.requestId));
+        return ReceiptLibrary.structHash(
+            delivery.requestId, outcome, EfficientHashLib.hashCalldata(delivery.output), delivery.fuelUsed, payee
+        );
     }
 
     function _checkProof(PoolId poolId, bytes32 structHash, bytes calldata proof) private view {
         bytes32 digest = _hashTypedData(structHash);
+        address verifier = poolId.verifier();
         // INVARIANT: only what the pool's own verifier accepts, for this chain and this contract, is delivered.
-        require(IReceiptVerifier(poolId.verifier()).verify(digest, proof), ProofRejected(digest));
+        if (verifier == address(this)) {
+            _checkSignature(digest, proof);
+        } else {
+            require(IReceiptVerifier(verifier).verify(digest, proof), ProofRejected(digest));
+        }
     }
 
     /// @dev The caller has checked steps 1 to 4; `open` was read after anything that could have changed it.
-    function _settle(PoolId poolId, address payee, Delivery calldata delivery, OpenRequest open) private {
-        uint256 maxFee = open.maxFee();
+    function _settle(PoolId poolId, address payee, Delivery calldata delivery, Slot storage slot, OpenRequest open)
+        private
+    {
         uint256 callbackGas = open.callbackGas();
-        uint256 fee = poolId.fee(callbackGas, delivery.fuelUsed);
+        uint64 fuelUsed = delivery.fuelUsed;
+        uint256 maxFee = open.maxFee();
+        uint256 fee = poolId.fee(callbackGas, fuelUsed);
         if (fee > maxFee) fee = maxFee;
 
         // INVARIANT: effects come before the callback, so no request settles twice.
-        address consumer = open.consumer();
-        _open[delivery.requestId][poolId] = OpenRequestLibrary.NOT_OPEN;
-        _credit(consumer, payee, fee, maxFee - fee);
+        slot.open = OpenRequestLibrary.NOT_OPEN;
+        unchecked {
+            _credit(open.consumer(), payee, fee, maxFee - fee);
+        }
 
         // 5. The callback gets exactly its gas, or all of this is undone.
+        RequestId requestId = delivery.requestId;
+        Outcome outcome = delivery.outcome;
         bool called = callbackGas != 0
-            && ExactGasCall.tryCall(
-                consumer,
-                callbackGas,
-                abi.encodeCall(ICoprocessorConsumer.onReceipt, (delivery.requestId, delivery.outcome, delivery.output))
-            );
-        emit RequestSettled(delivery.requestId, payee, delivery.outcome, called, delivery.fuelUsed, uint128(fee));
+            && ConsumerCall.onReceipt(open.consumer(), callbackGas, requestId, outcome, delivery.output);
+        emit RequestSettled(requestId, payee, outcome, called, fuelUsed, uint128(fee));
     }
 
     /// @dev The only place where a tab grows. Earned and refunded always add up to the escrow of the request.
     function _credit(address consumer, address payee, uint256 earned, uint256 refunded) private {
-        _tabs[consumer][payee] = _tabs[consumer][payee].credit(earned, refunded);
+        Account storage account = _accounts[consumer][payee];
+        account.tab = account.tab.credit(earned, refunded);
     }
 
     function _send(address payable to, uint256 amount) private {

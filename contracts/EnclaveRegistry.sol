@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
+import {ECDSA} from "solady/utils/ECDSA.sol";
+
 import {TwoStepOwnable} from "./TwoStepOwnable.sol";
 import {IAttestationVerifier} from "./interfaces/IAttestationVerifier.sol";
 import {Enclave, IEnclaveRegistry} from "./interfaces/IEnclaveRegistry.sol";
@@ -44,11 +46,7 @@ contract EnclaveRegistry is IEnclaveRegistry, TwoStepOwnable {
 
     /// @inheritdoc IReceiptVerifier
     function verify(bytes32 digest, bytes calldata proof) external view returns (bool) {
-        address signer = _recover(digest, proof);
-        Key storage slot = _keys[signer];
-        Key memory key = slot;
-        // INVARIANT: a signature counts only while its key is live and the build behind it is approved.
-        if (block.timestamp > key.liveUntil || !_stands[key.approval]) _revertDead(signer, key);
+        _checkSignature(digest, proof);
         return true;
     }
 
@@ -156,16 +154,19 @@ contract EnclaveRegistry is IEnclaveRegistry, TwoStepOwnable {
         return block.timestamp <= key.liveUntil && _stands[key.approval];
     }
 
-    /// @dev EIP-2098 compact signatures. Of the two signatures that are valid for a digest only the one with low
-    /// `s` is taken, so a receipt has one proof.
-    function _recover(bytes32 digest, bytes calldata proof) private pure returns (address signer) {
+    /// @dev Reverts unless `proof` is an EIP-2098 signature of `digest` by a live key. Of the two signatures that
+    /// are valid for a digest only the one with low `s` is taken, so a receipt has one proof.
+    function _checkSignature(bytes32 digest, bytes calldata proof) internal view {
         require(proof.length == SIGNATURE_BYTES, SignatureLengthWrong(SIGNATURE_BYTES, proof.length));
-        bytes32 r = bytes32(proof[:32]);
-        uint256 vs = uint256(bytes32(proof[32:]));
-        bytes32 s = bytes32(vs << 1 >> 1);
+        (bytes32 r, bytes32 vs) = abi.decode(proof, (bytes32, bytes32));
+        bytes32 s = bytes32(uint256(vs) << 1 >> 1);
         require(uint256(s) <= HALF_CURVE_ORDER, SignatureMalleable(s));
-        signer = ecrecover(digest, uint8(vs >> 255) + 27, r, s);
+        address signer = ECDSA.tryRecover(digest, r, vs);
         require(signer != address(0), SignatureInvalid());
+
+        // INVARIANT: a signature counts only while its key is live and the build behind it is approved.
+        Key memory key = _keys[signer];
+        if (!_isLive(key)) _revertDead(signer, key);
     }
 
     /// @dev Names the cause for which `signer` may not sign.

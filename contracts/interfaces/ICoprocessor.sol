@@ -5,7 +5,6 @@ import {PoolId} from "../types/Pool.sol";
 import {ProgramId} from "../types/Program.sol";
 import {Outcome, Receipt} from "../types/Receipt.sol";
 import {OpenRequest, RequestId, Terms} from "../types/Request.sol";
-import {Tab} from "../types/Tab.sol";
 
 /// @notice A receipt as it is delivered: the output instead of its hash; the payee is given once per call.
 struct Delivery {
@@ -137,8 +136,9 @@ interface ICoprocessor {
     /// @return The stored word of an open request; zero if it is not open in this pool.
     function openRequest(RequestId requestId, PoolId poolId) external view returns (OpenRequest);
 
-    /// @return What `payee` earned from, and what was refunded to, `consumer`, and not yet withdrawn.
-    function tab(address consumer, address payee) external view returns (Tab);
+    /// @return earned Wei that `payee` earned from `consumer` and has not withdrawn.
+    /// @return refunded Wei that was refunded to `consumer` by settling with `payee`, not withdrawn.
+    function tab(address consumer, address payee) external view returns (uint128 earned, uint128 refunded);
 
     /// @return The number of requests ever opened.
     function nonce() external view returns (uint64);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
+import {EfficientHashLib} from "solady/utils/EfficientHashLib.sol";
+
 import {RequestId} from "./Request.sol";
 
 /// @notice How a job ended. Part of the receipt, so failures are as authentic as results.
@@ -44,8 +46,23 @@ library ReceiptLibrary {
         "ReceiptBatch(Receipt[] receipts)Receipt(bytes32 requestId,uint8 outcome,bytes32 outputHash,uint64 fuelUsed,address payee)"
     );
 
-    function structHash(Receipt memory self) internal pure returns (bytes32) {
-        return keccak256(abi.encode(RECEIPT_TYPEHASH, self));
+    function structHash(Receipt calldata self) internal pure returns (bytes32) {
+        return structHash(self.requestId, self.outcome, self.outputHash, self.fuelUsed, self.payee);
+    }
+
+    function structHash(RequestId requestId, Outcome outcome, bytes32 outputHash, uint64 fuelUsed, address payee)
+        internal
+        pure
+        returns (bytes32)
+    {
+        return EfficientHashLib.hash(
+            uint256(RECEIPT_TYPEHASH),
+            uint256(RequestId.unwrap(requestId)),
+            uint256(outcome),
+            uint256(outputHash),
+            fuelUsed,
+            uint160(payee)
+        );
     }
 
     /// @param receiptHashes The struct hash of each receipt, in order.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
+import {EfficientHashLib} from "solady/utils/EfficientHashLib.sol";
+
 import {PoolId} from "./Pool.sol";
 import {ProgramId} from "./Program.sol";
 
@@ -29,16 +31,33 @@ struct Request {
     Terms terms;
 }
 
-using RequestLibrary for Request global;
 using TermsLibrary for Terms global;
 using OpenRequestLibrary for OpenRequest global;
 
 /// @title RequestLibrary
 /// @notice Computes request ids. Mirrored by `oracle/types/request.py`.
 library RequestLibrary {
-    /// @dev Seven static words, so the encoding is injective.
-    function id(Request memory self, uint256 chainId, address coprocessor) internal pure returns (RequestId) {
-        return RequestId.wrap(keccak256(abi.encode(chainId, coprocessor, self)));
+    /// @return The hash of abi.encode(chainId, coprocessor, Request): seven static words, so it is injective.
+    function id(
+        address consumer,
+        ProgramId programId,
+        PoolId poolId,
+        bytes32 inputHash,
+        Terms terms,
+        uint256 chainId,
+        address coprocessor
+    ) internal pure returns (RequestId) {
+        return RequestId.wrap(
+            EfficientHashLib.hash(
+                chainId,
+                uint160(coprocessor),
+                uint160(consumer),
+                uint256(ProgramId.unwrap(programId)),
+                uint256(PoolId.unwrap(poolId)),
+                uint256(inputHash),
+                Terms.unwrap(terms)
+            )
+        );
     }
 }
 

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.30;
+
+import {Test} from "forge-std/Test.sol";
+
+import {Coprocessor} from "contracts/Coprocessor.sol";
+import {EnclaveRegistry} from "contracts/EnclaveRegistry.sol";
+import {DevelopmentVerifier} from "contracts/attestation/DevelopmentVerifier.sol";
+import {Delivery} from "contracts/interfaces/ICoprocessor.sol";
+import {Attestation, MeasurementId} from "contracts/types/Attestation.sol";
+import {PoolId, PoolLibrary} from "contracts/types/Pool.sol";
+import {ProgramId} from "contracts/types/Program.sol";
+import {Outcome, Receipt as SignedReceipt} from "contracts/types/Receipt.sol";
+import {RequestId} from "contracts/types/Request.sol";
+
+/// @notice The deployed system with one live enclave, as every suite starts from it. Signatures are real.
+abstract contract Fixture is Test {
+    uint256 internal constant ROOT_KEY = uint256(keccak256("adyton development root"));
+    uint256 internal constant SIGNER_KEY = uint256(keccak256("adyton test signer"));
+    bytes32 internal constant SEALING_KEY = keccak256("adyton test sealing key");
+    bytes32 internal constant PLATFORM = keccak256("adyton test platform");
+    MeasurementId internal constant BUILD = MeasurementId.wrap(keccak256("adyton test build"));
+    ProgramId internal constant PROGRAM = ProgramId.wrap(keccak256("adyton test program"));
+
+    uint32 internal constant BASE_FEE_GWEI = 1_000;
+    uint32 internal constant GAS_PRICE_MWEI = 2_000;
+    uint32 internal constant FUEL_PRICE_WEI = 50;
+    uint32 internal constant CALLBACK_GAS = 100_000;
+    uint256 internal constant MAX_FEE = 0.01 ether;
+
+    address internal immutable OWNER = makeAddr("owner");
+    address internal immutable OPERATOR = makeAddr("operator");
+    address internal immutable PAYEE = makeAddr("payee");
+    address internal immutable STRANGER = makeAddr("stranger");
+    address internal immutable SIGNER = vm.addr(SIGNER_KEY);
+
+    DevelopmentVerifier internal verifier;
+    EnclaveRegistry internal registry;
+    Coprocessor internal coprocessor;
+    PoolId internal pool;
+
+    function setUp() public virtual {
+        vm.warp(1_764_000_000);
+        vm.roll(1_000);
+        verifier = new DevelopmentVerifier(vm.addr(ROOT_KEY));
+        coprocessor = new Coprocessor(OWNER, verifier);
+        registry = coprocessor;
+        pool = PoolLibrary.pack(address(registry), BASE_FEE_GWEI, GAS_PRICE_MWEI, FUEL_PRICE_WEI);
+        vm.prank(OWNER);
+        registry.approveMeasurement(BUILD);
+        _register(SIGNER);
+    }
+
+    /* ---------------------------------------------- registrations --------------------------------------------- */
+
+    function _register(address signer) internal {
+        registry.register(signer, SEALING_KEY, OPERATOR, block.number - 1, _quote(signer, BUILD, type(uint64).max));
+    }
+
+    function _quote(address signer, MeasurementId build, uint64 validUntil) internal view returns (bytes memory) {
+        bytes32 reportData = registry.reportData(signer, SEALING_KEY, OPERATOR, blockhash(block.number - 1));
+        return _quote(ROOT_KEY, Attestation(build, reportData, PLATFORM, validUntil));
+    }
+
+    function _quote(uint256 rootKey, Attestation memory content) internal view returns (bytes memory) {
+        bytes32 digest = keccak256(abi.encode(verifier.QUOTE_DOMAIN(), content));
+        (uint8 v, bytes32 r, bytes32 s) = vm.sign(rootKey, digest);
+        return abi.encode(
+            content.measurement, content.reportData, content.platform, content.validUntil, abi.encodePacked(r, s, v)
+        );
+    }
+
+    /* ------------------------------------------------ receipts ------------------------------------------------ */
+
+    function _delivery(RequestId requestId, bytes memory output) internal pure returns (Delivery memory) {
+        return Delivery({requestId: requestId, outcome: Outcome.Completed, fuelUsed: 123_456, output: output});
+    }
+
+    function _receipt(Delivery memory delivery, address payee) internal pure returns (SignedReceipt memory) {
+        return SignedReceipt(
+            delivery.requestId, delivery.outcome, keccak256(delivery.output), delivery.fuelUsed, payee
+        );
+    }
+
+    function _sign(uint256 key, bytes32 digest) internal pure returns (bytes memory) {
+        (bytes32 r, bytes32 vs) = vm.signCompact(key, digest);
+        return abi.encodePacked(r, vs);
+    }
+
+    function _prove(Delivery memory delivery) internal view returns (bytes memory) {
+        return _sign(SIGNER_KEY, coprocessor.receiptDigest(_receipt(delivery, PAYEE)));
+    }
+
+    function _prove(Delivery[] memory deliveries) internal view returns (bytes memory) {
+        SignedReceipt[] memory receipts = new SignedReceipt[](deliveries.length);
+        for (uint256 i; i < deliveries.length; ++i) {
+            receipts[i] = _receipt(deliveries[i], PAYEE);
+        }
+        return _sign(SIGNER_KEY, coprocessor.batchDigest(receipts));
+    }
+
+    function _fulfill(RequestId requestId, bytes memory output) internal {
+        Delivery memory delivery = _delivery(requestId, output);
+        coprocessor.fulfill(pool, PAYEE, delivery, _prove(delivery));
+    }
+}
