@@ -80,7 +80,7 @@ def start(
     executable = shutil.which("anvil")
     if executable is None:
         raise ConfigurationError("anvil is not on PATH: install Foundry (https://getfoundry.sh)")
-    port = port or _free_port()
+    port = port or free_port()
     _require_free(port)
     command = [executable, "--port", str(port), "--chain-id", str(CHAIN_ID), "--hardfork", "osaka", "--quiet"]
     command += ["--block-time", str(block_time_s), "--mixed-mining"] if block_time_s else []
@@ -108,7 +108,8 @@ def running(port: int | None = None, block_time_s: float | None = None, log: Pat
         anvil.stop()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A TCP port of this machine that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         number: int = probe.getsockname()[1]

@@ -74,6 +74,11 @@ def abi(name: str) -> Abi:
         text = resources.files("oracle.chain").joinpath("artifacts", f"{name}.json").read_text()
     except FileNotFoundError as error:
         raise ConfigurationError(f"no compiled contract {name}: run `scripts/build_contracts.py`") from error
+    return parse_artifact(name, text)
+
+
+def parse_artifact(name: str, text: str) -> Abi:
+    """The interface in the artifact `text`, as scripts/build_contracts.py writes it."""
     artifact = json.loads(text)
     entries = artifact["abi"]
     functions, errors, topics = {}, {}, {}

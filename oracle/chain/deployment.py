@@ -69,11 +69,10 @@ def deploy(wallet: Wallet, prices: Pool, measurements: Sequence[MeasurementId], 
     """
     wallet.rpc.require_chain(wallet.chain_id)
     verifier = wallet.create("DevelopmentVerifier", root)
-    registry = wallet.create("EnclaveRegistry", wallet.address, verifier)
+    coprocessor = registry = wallet.create("Coprocessor", wallet.address, verifier)
     for measurement in measurements:
         wallet.call("EnclaveRegistry", registry, "approveMeasurement", measurement)
     programs = wallet.create("ProgramRegistry")
-    coprocessor = wallet.create("Coprocessor", wallet.address)
     start = ChainReader(wallet.rpc, wallet.chain_id, coprocessor).head()
     pool = Pool(registry, prices.base_fee_gwei, prices.gas_price_mwei, prices.fuel_price_wei_per_1000)
     return Deployment(

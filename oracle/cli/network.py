@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import threading
+import time
 from pathlib import Path
 
 import click
@@ -14,8 +16,13 @@ from oracle.cli.context import HASH_BYTES, Context, account, connect, pass_conte
 from oracle.devnet import PRICES, deployment_settings, prepare, toml
 from oracle.enclave.measurement import measure
 from oracle.errors import ConfigurationError
+from oracle.store.rows import EnclaveState
+from oracle.store.store import Store
 from oracle.types.ids import ZERO_ADDRESS, Address, MeasurementId, hex_of, parse_hex
 from oracle.types.pool import Pool
+
+READY = "ready        "  # begins the line that `adyton dev` prints when requests will be served
+_READY_POLL_S = 0.05
 
 
 @click.command()
@@ -42,7 +49,18 @@ def dev(context: Context, port: int, block_time: float | None, directory: Path) 
         click.echo("\nIn another shell:\n")
         click.echo(f"  export ADYTON_CONFIG={settings_file.resolve()}")
         click.echo("  adyton program publish FILE.js\n  adyton request PROGRAM_ID --input 0x…\n")
-        supervisor.run_up(Context(settings_file, context.log_level).settings())
+        settings = Context(settings_file, context.log_level).settings()
+        threading.Thread(target=_announce, args=(settings.database,), daemon=True).start()
+        supervisor.run_up(settings)
+
+
+def _announce(database: str) -> None:
+    """Say when requests will be served."""
+    with Store.open(database, create=True) as store:
+        while not supervisor.is_ready(store):
+            time.sleep(_READY_POLL_S)
+        live = next(enclave for enclave in store.enclaves.all() if enclave.state is EnclaveState.LIVE)
+    click.echo(f"{READY}signer {hex_of(live.signer)}, measurement {hex_of(live.measurement)}")
 
 
 @click.command()

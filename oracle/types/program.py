@@ -42,7 +42,7 @@ class Capability:
 class Limits:
     """What one run of a program may use. The defaults are what `adyton program publish` fills in."""
 
-    fuel: int = 1_000_000_000
+    fuel: int = 10_000_000_000
     memory_bytes: int = 64 << 20
     wall_time_ms: int = 10_000
     input_bytes: int = 64 << 10

@@ -66,7 +66,6 @@ contract RainInsurance is CoprocessorConsumer {
     error CapitalTooSmall(uint256 needed, uint256 free);
     error DaysOutOfOrder(uint32 firstDay, uint32 lastDay);
     error PolicyNotOpen(uint256 policyId, State state);
-    error OutputMalformed(uint256 expected, uint256 actual);
 
     constructor(ICoprocessor coprocessor, ProgramId program, PoolId pool) payable CoprocessorConsumer(coprocessor) {
         PROGRAM = program;
@@ -151,12 +150,12 @@ contract RainInsurance is CoprocessorConsumer {
     function _onReceipt(RequestId requestId, Outcome outcome, bytes calldata output) internal override {
         uint256 policyId = policyOf[requestId];
         Policy storage policy = policies[policyId];
-        if (outcome != Outcome.Completed) {
+        // Never revert here: a callback that fails is not repeated, and the policy would stay `Assessing`.
+        if (outcome != Outcome.Completed || output.length != OUTPUT_BYTES) {
             policy.state = State.Open;
             emit AssessmentFailed(policyId, outcome, output);
             return;
         }
-        require(output.length == OUTPUT_BYTES, OutputMalformed(OUTPUT_BYTES, output.length));
         (uint256 rain, uint256 dayCount, uint256 drySpell) = abi.decode(output, (uint256, uint256, uint256));
 
         bool paid = rain < policy.thresholdTenthsMm;

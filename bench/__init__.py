@@ -1,0 +1,1 @@
+"""Measurements: `scripts/bench`. Ratios within one run, and gas, which is exact."""
