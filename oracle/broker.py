@@ -13,6 +13,7 @@ import contextlib
 import logging
 import os
 import socket
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -35,6 +36,8 @@ _REDIS_OPTIONS = {
     "health_check_interval": 10,
 }
 _MAX_SOCKET_PATH_BYTES = 107  # sun_path, less its terminating zero
+_RETRY_S = 0.2
+_WATCH_S = 0.5
 EXECUTE, SUBMIT = "execute", "submit"
 
 
@@ -58,7 +61,7 @@ def celery_app(settings: Settings) -> Celery:
         task_publish_retry=False,
         broker_transport_options=_REDIS_OPTIONS if settings.broker.startswith(("redis", "unix")) else {},
         broker_connection_retry_on_startup=True,
-        broker_connection_max_retries=None,
+        broker_connection_retry=False,  # see oracle.parts: it starts anew instead
         broker_connection_timeout=5,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_hijack_root_logger=False,
@@ -106,6 +109,37 @@ class CeleryQueue:
             level = logging.DEBUG if self._failing[0] else logging.WARNING
             _LOG.log(level, "the broker is away, the sweeper will catch up: %s", error)
             self._failing[0] = True
+
+
+def await_broker(app: Celery, stop: threading.Event) -> bool:
+    """Wait until the broker answers; False if `stop` is set before. Celery itself would wait ever longer in between."""
+    warned = False
+    while not stop.is_set():
+        try:
+            with app.connection_for_read() as connection:
+                connection.connect()
+        except (OperationalError, OSError, *app.connection_for_read().connection_errors) as error:
+            _LOG.log(logging.DEBUG if warned else logging.WARNING, "the broker is away, trying again: %s", error)
+            warned = True
+            stop.wait(_RETRY_S)
+        else:
+            return True
+    return False
+
+
+def watch_broker(app: Celery, stop: threading.Event) -> None:
+    """Return when the broker's connections are lost, or when `stop` is set. With AMQP the worker notices by itself."""
+    with app.connection_for_read() as connection:
+        if connection.transport.driver_type != "redis":
+            stop.wait()
+            return
+        held = connection.default_channel.client.connection_pool.get_connection()
+        while not stop.wait(_WATCH_S):
+            try:
+                held.send_command("PING")
+                held.read_response()
+            except (OSError, *connection.connection_errors):
+                return
 
 
 def is_listening(path: Path) -> bool:

@@ -7,6 +7,7 @@ two submitters need two relay keys. `python -m oracle.parts NAME` is how the sup
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -15,14 +16,24 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import fields
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from celery import Celery
 from celery.exceptions import SecurityWarning
 
 from oracle import log
-from oracle.broker import EXECUTE, SUBMIT, celery_app, exec_embedded_broker, queue_name, require_socket_path
+from oracle.broker import (
+    EXECUTE,
+    SUBMIT,
+    await_broker,
+    celery_app,
+    exec_embedded_broker,
+    queue_name,
+    require_socket_path,
+    watch_broker,
+)
 from oracle.chain.heads import Heads
 from oracle.chain.watcher import Watcher
 from oracle.config import Settings, load
@@ -30,6 +41,7 @@ from oracle.errors import AdytonError, RetryableError, StoreError
 from oracle.jobs.register import ensure_registered
 from oracle.process import die_with_parent
 from oracle.store.rows import EnclaveState
+from oracle.types.program import Limits
 from oracle.wiring import Wiring, enclave_sockets
 from oracle.worker import add_submitter_tasks, add_worker_tasks
 
@@ -98,7 +110,7 @@ def run_worker_alone(settings: Settings) -> None:
         add_worker_tasks(app, wiring)
         registrar = threading.Thread(target=_keep_registered, args=(wiring, stop), name="registrar", daemon=True)
         registrar.start()
-        _consume(app, queue_name(settings, EXECUTE), "threads", settings.worker_concurrency)
+        _consume(app, stop, queue_name(settings, EXECUTE), "threads", settings.worker_concurrency)
         stop.set()
         registrar.join(timeout=5)
     finally:
@@ -130,7 +142,7 @@ def run_submitter(settings: Settings) -> None:
         add_submitter_tasks(app, wiring, sent.set)
         tender = threading.Thread(target=_tend, args=(wiring, stop, sent), name="tender", daemon=True)
         tender.start()
-        _consume(app, queue_name(settings, SUBMIT), "solo", 1)
+        _consume(app, stop, queue_name(settings, SUBMIT), "solo", 1)
         stop.set()
         sent.set()
         tender.join(timeout=5)
@@ -160,7 +172,9 @@ def run_enclave(settings: Settings, number: int = 0) -> None:
     path = enclave_sockets(settings)[number]
     require_socket_path(path)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    arguments = [sys.executable, "-m", "oracle.enclave.main", "--socket", str(path)]
+    ceilings = {field.name: getattr(settings, f"ceiling_{field.name}") for field in fields(Limits)}
+    arguments = [sys.executable, "-m", "oracle.enclave.main", "--socket", str(path), "--exit-with-parent"]
+    arguments += ["--ceilings", json.dumps(ceilings), "--log-format", settings.log_format]
     os.execv(sys.executable, arguments)  # noqa: S606  # our own interpreter, no shell
 
 
@@ -169,7 +183,18 @@ def run_broker(settings: Settings) -> None:
     exec_embedded_broker(settings)
 
 
-def _consume(app: Celery, queue: str, pool: str, concurrency: int) -> None:
+def _consume(app: Celery, stop: threading.Event, queue: str, pool: str, concurrency: int) -> None:
+    """
+    Take messages until told to stop.
+
+    When the broker goes away the process starts itself anew: a Celery worker that reconnects to Redis may wait for
+    ever, on a connection that is gone or for acknowledgements that nobody can send any more. Nothing is lost, for the
+    process has no state.
+    """
+    if not await_broker(app, stop):
+        return
+    threading.Thread(target=_start_anew_without_broker, args=(app, stop), name="sentinel", daemon=True).start()
+    logging.getLogger("celery.worker.request").addFilter(_without_traceback)
     warnings.filterwarnings("ignore", category=SecurityWarning)  # as root in a container; the code run here is ours
     worker = app.Worker(
         queues=[queue],
@@ -181,7 +206,28 @@ def _consume(app: Celery, queue: str, pool: str, concurrency: int) -> None:
         without_heartbeat=True,
         quiet=True,
     )
-    worker.start()
+    try:
+        worker.start()
+    except SystemExit as ended:
+        if ended.code:
+            _start_anew()
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    """A message that cannot be acknowledged comes back: one line says so."""
+    record.exc_info = None
+    return True
+
+
+def _start_anew_without_broker(app: Celery, stop: threading.Event) -> None:
+    watch_broker(app, stop)
+    if not stop.is_set():
+        _start_anew()
+
+
+def _start_anew() -> NoReturn:
+    _LOG.warning("the broker went away: starting anew")
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  # ourselves, no shell
 
 
 def _patiently(stop: threading.Event, attempt: Callable[[], Any]) -> Any:

@@ -105,7 +105,9 @@ class Supervisor:
 
     def _start(self, child: _Child, environment: dict[str, str]) -> None:
         command = [sys.executable, "-m", "oracle.parts", str(os.getpid()), *child.arguments]
-        child.process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)  # noqa: S603  # ourselves
+        child.process = subprocess.Popen(  # noqa: S603  # ourselves
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True
+        )
         child.started_at = time.monotonic()
         (self._directory / "pids.json").write_text(json.dumps(self.pids()))
         if child.name == "broker":
@@ -119,21 +121,18 @@ class Supervisor:
             time.sleep(_POLL_S)
 
     def _end(self) -> None:
-        """Ask all children to end, then make them; the broker goes last."""
-        for child in reversed(self._children):
-            if child.process is not None and child.process.poll() is None and child.name != "broker":
-                child.process.terminate()
+        """Ask the children to end, then make them: first those that use the others, enclaves next, the broker last."""
         deadline = time.monotonic() + _STOP_WITHIN_S
-        for child in reversed(self._children):
-            if child.process is None:
-                continue
-            if child.name == "broker":
-                child.process.terminate()
-            try:
-                child.process.wait(timeout=max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                child.process.kill()
-                child.process.wait()
+        for names in (("watcher", "submitter", "worker"), ("enclave",), ("broker",)):
+            running_now = [c.process for c in self._children if c.process is not None and c.arguments[0] in names]
+            for process in running_now:
+                process.terminate()
+            for process in running_now:
+                try:
+                    process.wait(timeout=max(0.0, deadline - time.monotonic()))
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
         with contextlib.suppress(OSError):
             (self._directory / "pids.json").unlink()
 

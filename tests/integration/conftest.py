@@ -19,6 +19,7 @@ from oracle.chain.rpc import Rpc
 from oracle.chain.wallet import Wallet
 from oracle.config import Settings
 from oracle.crypto.ecdsa import SigningKey
+from oracle.enclave.measurement import measure
 from oracle.types.block import Created
 from oracle.types.ids import ZERO_ADDRESS, Address, MeasurementId, PoolId, ProgramId, parse_hex
 from oracle.types.pool import Pool
@@ -104,7 +105,7 @@ def _anvil_on_path() -> None:
 def chain() -> Iterator[Chain]:
     """Automine: each transaction is a block."""
     with anvil.running() as node:
-        built = build_chain(node)
+        built = build_chain(node, (MEASUREMENT, measure()))
         yield built
         built.rpc.close()
 
@@ -127,6 +128,12 @@ def pool_settings(chain: Chain, data_dir: Path, key: SigningKey = anvil.ACCOUNTS
         relay_key_file=key_file,
         data_dir=data_dir,
     )
+
+
+@pytest.fixture
+def whole_pool(chain: Chain, tmp_path: Path) -> Settings:
+    """A pool with its own enclave process."""
+    return pool_settings(chain, tmp_path)
 
 
 @pytest.fixture
