@@ -32,7 +32,7 @@ from oracle.enclave import lockdown
 from oracle.enclave.frames import read_frame, write_frame
 from oracle.enclave.outcome import HostError, StoppedError, reason_bytes
 from oracle.enclave.sandbox import configuration
-from oracle.enclave.wasm_binary import with_start_exported
+from oracle.enclave.wasm_binary import declared_memory_bytes, with_start_exported
 from oracle.errors import InvalidInputError
 from oracle.types.receipt import Outcome
 
@@ -41,7 +41,7 @@ _CPU_LIMIT_S: Final = 20
 _WALL_LIMIT_S: Final = 40.0
 _MEMORY_LIMIT_BYTES: Final = 3 << 30
 _COMPILED, _INVALID, _LOST = 0, 1, 2
-_HEAD = struct.Struct(">B256s256s")  # status; name of the start function or reason; name of the entry
+_HEAD = struct.Struct(">B256s16sQ")  # status; name of the start function or reason; name of the entry; memory
 _ENTRIES = ("run", "_start")
 
 
@@ -52,6 +52,7 @@ class Compiled:
     native: bytes
     start: str | None  # what was its start function
     entry: str
+    memory_bytes: int  # that an instance starts with
 
 
 class Compiler:
@@ -87,10 +88,10 @@ class Compiler:
                 answer = read_frame(self._connection)
         except (OSError, EOFError, InvalidInputError) as error:
             raise HostError("internal", "the compile helper is gone: restart the enclave") from error
-        status, first, second = _HEAD.unpack_from(answer)
+        status, first, second, memory = _HEAD.unpack_from(answer)
         text, entry = (field.rstrip(b"\0").decode("utf-8", "replace") for field in (first, second))
         if status == _COMPILED:
-            return Compiled(answer[_HEAD.size :], text or None, entry)
+            return Compiled(answer[_HEAD.size :], text or None, entry, memory)
         raise StoppedError(Outcome.INVALID_PROGRAM if status == _INVALID else Outcome.KILLED, text)
 
     def close(self) -> None:
@@ -121,11 +122,11 @@ def inspect_and_compile(code: bytes) -> bytes:
     for name in (entry, "_initialize"):
         if name in functions and (functions[name].params or functions[name].results):
             return _answer(_INVALID, f"the function `{name}` takes or returns values, which it must not")
-    return _answer(_COMPILED, start or "", entry) + bytes(module.serialize())
+    return _answer(_COMPILED, start or "", entry, declared_memory_bytes(code)) + bytes(module.serialize())
 
 
-def _answer(status: int, text: str, entry: str = "") -> bytes:
-    return _HEAD.pack(status, reason_bytes(text), entry.encode())
+def _answer(status: int, text: str, entry: str = "", memory: int = 0) -> bytes:
+    return _HEAD.pack(status, reason_bytes(text), entry.encode(), memory)
 
 
 def _first_line(error: Exception) -> str:
@@ -181,6 +182,7 @@ def _read_until(reader: int, deadline: float) -> bytes | None:
 def main() -> None:
     """The helper: serve until the enclave closes the connection."""
     connection = socket.socket(fileno=0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the enclave; this ends when the enclave does
     lockdown.restrict_process()
     lockdown.restrict_files()
     while True:

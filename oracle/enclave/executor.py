@@ -88,7 +88,7 @@ class Executor:
             )
         artifact = self._prepared(order, limits, ask).artifact  # 5
         if isinstance(artifact, StoppedError):
-            raise artifact
+            raise StoppedError(artifact.outcome, artifact.reason)
         request = order.request
         affordable = Pool.from_id(request.pool_id).affordable_fuel(request.callback_gas, request.max_fee_wei)
         if affordable == 0:  # 6
@@ -148,9 +148,9 @@ class Executor:
             if order.engine is Engine.JS:
                 prepared = _Prepared(self._javascript.prepare(code, limits))
             else:
-                prepared = _Prepared(self._webassembly.prepare(code))
+                prepared = _Prepared(self._webassembly.prepare(code, limits))
         except StoppedError as error:
-            prepared = _Prepared(error.with_traceback(None))
+            prepared = _Prepared(StoppedError(error.outcome, error.reason))
             if error.outcome is Outcome.TIMED_OUT:  # a slow moment of the host must not outlast it
                 return prepared
         self._programs.put(program_id, prepared, prepared.size)

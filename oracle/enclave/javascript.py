@@ -35,6 +35,7 @@ EXCEPTION: Final = 6 << 32
 MAX_STACK_BYTES: Final = 960 << 10  # of the engine's 1 MiB
 MIN_MEMORY_BYTES: Final = 4 << 20
 MAX_CODE_BYTES: Final = 4 << 20
+REACTION_FUEL: Final = 8_000  # the host takes part in every promise reaction
 _DELTA_PAGE_BYTES = 4_096
 _FAILED_FOR_MEMORY = 1
 _THREW_NULL = 2  # by the program, or by an engine that has no room for an error
@@ -167,6 +168,7 @@ class JavaScript:
         """Run pending promise reactions until there are none, or `job` has its output."""
         at = self._at
         while not (job and job.finished) and guest.call("JS_IsJobPending", at.runtime) & 0xFFFF_FFFF:
+            guest.charge(REACTION_FUEL)
             guest.call("JS_ExecutePendingJob", at.runtime, at.scratch)  # a reaction's exception rejects its promise
 
     def _check(self, guest: Guest, value: int) -> None:

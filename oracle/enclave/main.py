@@ -131,11 +131,9 @@ def run(socket_path: Path, ceilings: Limits, *, is_locked: bool, parent: int | N
     if is_locked and lockdown.restrict_files():
         active.append("landlock")
     opened = threading.Event()
-    workers = [
-        threading.Thread(target=serve_connections, args=(listener, enclave, opened)) for _ in range(MAX_CONNECTIONS)
-    ]
-    for thread in [threading.Thread(target=watch, args=(engine, parent), daemon=True), *workers]:
-        thread.start()
+    threading.Thread(target=watch, args=(engine, parent), daemon=True).start()
+    for _ in range(MAX_CONNECTIONS):
+        threading.Thread(target=serve_connections, args=(listener, enclave, opened), daemon=True).start()
     if is_locked and lockdown.restrict_system_calls():
         active.append("seccomp")
     me = {"signer": "0x" + identity.signer.hex(), "measurement": "0x" + identity.measurement.hex()}
@@ -143,8 +141,7 @@ def run(socket_path: Path, ceilings: Limits, *, is_locked: bool, parent: int | N
     opened.set()
     sys.stdout.write("ready\n")
     sys.stdout.flush()
-    for worker in workers:
-        worker.join()
+    threading.Event().wait()
 
 
 def parse_ceilings(text: str) -> Limits:
@@ -182,6 +179,8 @@ def main() -> int:
     except ConfigurationError as error:
         _logger.error("%s", error)  # noqa: TRY400  # an operator's mistake, not a crash
         return 1
+    except KeyboardInterrupt:
+        os._exit(0)  # threads inside guests are not waited for
     return 0
 
 

@@ -8,7 +8,8 @@ Run untrusted WebAssembly: one fresh instance per job, metered, capped, interrup
 - Time is counted in ticks of `TICK_S`: increments of the engine's epoch, made by the enclave's watchdog thread.
 
 Not deterministic: running out of time and overflowing the native stack. They end a job as TimedOut and Killed.
-One guest runs at a time; `oracle.enclave.executor` holds the lock.
+One guest runs at a time; `oracle.enclave.executor` holds the lock. The thread that calls it needs a stack of
+`THREAD_STACK_BYTES`: on a smaller one, deep recursion of a guest would crash the process.
 """
 
 from __future__ import annotations

@@ -138,7 +138,11 @@ class _Connection:
     def _ask(self, content_hash: bytes) -> bytes | None:
         self._stream.settimeout(CONTENT_TIMEOUT_S)
         self._send(Need(content_hash))
-        message = parse_host_message(read_frame(self._stream))
+        try:
+            body = read_frame(self._stream)
+        except InvalidInputError as error:
+            raise ConnectionError("the stream is out of step") from error
+        message = parse_host_message(body)
         if not isinstance(message, Content) or message.hash != content_hash:
             raise HostError("bad_message", f"expected the content 0x{content_hash.hex()}")
         return message.data

@@ -61,6 +61,13 @@ def with_start_exported(module: bytes) -> tuple[bytes, str | None]:
     return bytes(output), name
 
 
+def declared_memory_bytes(module: bytes) -> int:
+    """How much memory an instance of `module` starts with; 0 if it has none of its own."""
+    body = next((body for kind, body in _sections(module) if kind == _MEMORY), b"\0")
+    count, at = _read_unsigned(body, 0)
+    return _read_unsigned(body, at + 1)[0] * _PAGE_BYTES if count else 0
+
+
 def _sections(module: bytes) -> Iterator[tuple[int, bytes]]:
     if module[: len(_HEADER)] != _HEADER:
         raise ValueError("not a WebAssembly module")

@@ -17,6 +17,7 @@ from oracle.enclave.job import Job
 from oracle.enclave.outcome import Result, StoppedError
 from oracle.enclave.sandbox import Guest, Sandbox
 from oracle.enclave.wasi import define_wasi
+from oracle.types.program import Limits
 from oracle.types.receipt import Outcome
 
 
@@ -39,7 +40,7 @@ class WebAssembly:
         define_guest_api(self._sandbox)
         define_wasi(self._sandbox)
 
-    def prepare(self, code: bytes) -> LinkedProgram:
+    def prepare(self, code: bytes, limits: Limits) -> LinkedProgram:
         """
         Compile and link a module.
 
@@ -48,6 +49,9 @@ class WebAssembly:
             HostError: it could not be compiled for a reason that is not its own.
         """
         compiled = self._compiler.compile(code)
+        if compiled.memory_bytes > limits.memory_bytes:
+            asked = f"starts with {compiled.memory_bytes} bytes of memory"
+            raise StoppedError(Outcome.INVALID_PROGRAM, f"{asked}, the manifest allows {limits.memory_bytes}")
         try:
             module = wasmtime.Module.deserialize(self._sandbox.engine, compiled.native)
         except wasmtime.WasmtimeError as error:
