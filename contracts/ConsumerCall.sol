@@ -63,13 +63,13 @@ library ConsumerCall {
             uint256 required = gasLimit + gasLimit / 63 + CALL_COST;
             uint256 left = gasleft();
             // INVARIANT: a callback that runs has all the gas that its request asked for.
-            require(left >= required, CallbackGasMissing(required, left));
+            if (left < required) revert CallbackGasMissing(required, left);
             assembly ("memory-safe") {
                 success := call(gasLimit, target, 0, start, size, 0, 0)
             }
             if (!success) {
                 left = gasleft();
-                require(left >= gasLimit / 63, CallbackGasMissing(gasLimit / 63, left));
+                if (left < gasLimit / 63) revert CallbackGasMissing(gasLimit / 63, left);
             }
         }
     }

@@ -14,6 +14,7 @@ import {PoolId} from "./types/Pool.sol";
 import {ProgramId} from "./types/Program.sol";
 import {Outcome, Receipt, ReceiptLibrary} from "./types/Receipt.sol";
 import {OpenRequest, OpenRequestLibrary, RequestId, RequestLibrary, Terms, TermsLibrary} from "./types/Request.sol";
+import {SettlementLibrary} from "./types/Settlement.sol";
 import {Tab} from "./types/Tab.sol";
 
 /// @title Coprocessor
@@ -54,7 +55,7 @@ contract Coprocessor is ICoprocessor, EnclaveRegistry, EIP712 {
     /* ------------------------------------------------ requests ------------------------------------------------ */
 
     /// @inheritdoc ICoprocessor
-    function request(ProgramId programId, PoolId poolId, bytes calldata input, uint32 callbackGas, uint64 deadline)
+    function request(ProgramId programId, PoolId poolId, uint64 deadline, uint32 callbackGas, bytes calldata input)
         external
         payable
         returns (RequestId requestId)
@@ -74,27 +75,29 @@ contract Coprocessor is ICoprocessor, EnclaveRegistry, EIP712 {
     /* ------------------------------------------------ settling ------------------------------------------------ */
 
     /// @inheritdoc ICoprocessor
-    function fulfill(PoolId poolId, address payee, Delivery calldata delivery, bytes calldata proof) external {
+    function fulfill(PoolId poolId, Delivery calldata delivery, address payee, bytes calldata proof) external {
         // 1. The receipt is complete.
         require(payee != address(0), PayeeMissing());
-        bytes32 receiptHash = _receiptHash(delivery, payee);
+        (RequestId requestId, uint64 fuelUsed, Outcome outcome, bytes calldata output) = _read(delivery);
+        bytes32 receiptHash = _receiptHash(requestId, fuelUsed, outcome, output, payee);
 
         // 2. The request is open in this pool.
-        Slot storage slot = _slots[delivery.requestId][poolId];
+        Slot storage slot = _slots[requestId][poolId];
         OpenRequest open = slot.open;
-        require(open.isOpen(), RequestNotOpen(delivery.requestId, poolId));
+        if (!open.isOpen()) revert RequestNotOpen(requestId, poolId);
 
         // 3. In time.
-        require(block.timestamp <= open.deadline(), DeadlinePassed(open.deadline(), block.timestamp));
+        uint256 deadline = open.deadline();
+        require(block.timestamp <= deadline, DeadlinePassed(deadline, block.timestamp));
 
         // 4. Proven.
         _checkProof(poolId, receiptHash, proof);
 
-        _settle(poolId, payee, delivery, slot, open);
+        _settle(poolId, payee, requestId, fuelUsed, outcome, output, slot, open);
     }
 
     /// @inheritdoc ICoprocessor
-    function fulfillBatch(PoolId poolId, address payee, Delivery[] calldata deliveries, bytes calldata proof)
+    function fulfillBatch(PoolId poolId, Delivery[] calldata deliveries, address payee, bytes calldata proof)
         external
     {
         // 1. The receipts are complete.
@@ -103,23 +106,24 @@ contract Coprocessor is ICoprocessor, EnclaveRegistry, EIP712 {
         require(count != 0, BatchEmpty());
         bytes32[] memory receiptHashes = new bytes32[](count);
         for (uint256 i; i < count; ++i) {
-            receiptHashes[i] = _receiptHash(deliveries[i], payee);
+            (RequestId requestId, uint64 fuelUsed, Outcome outcome, bytes calldata output) = _read(deliveries[i]);
+            receiptHashes[i] = _receiptHash(requestId, fuelUsed, outcome, output, payee);
         }
 
         // 4. Proven, all by one proof. Nothing of the requests is needed for it, so it comes first.
         _checkProof(poolId, ReceiptLibrary.batchStructHash(receiptHashes), proof);
 
         for (uint256 i; i < count; ++i) {
-            Delivery calldata delivery = deliveries[i];
+            (RequestId requestId, uint64 fuelUsed, Outcome outcome, bytes calldata output) = _read(deliveries[i]);
             // Read afresh for each item: an earlier item, or its callback, may have settled this one.
-            Slot storage slot = _slots[delivery.requestId][poolId];
+            Slot storage slot = _slots[requestId][poolId];
             OpenRequest open = slot.open;
             if (!open.isOpen()) {
-                emit DeliverySkipped(delivery.requestId, RequestNotOpen.selector); // 2.
+                emit DeliverySkipped(requestId, RequestNotOpen.selector); // 2.
             } else if (block.timestamp > open.deadline()) {
-                emit DeliverySkipped(delivery.requestId, DeadlinePassed.selector); // 3.
+                emit DeliverySkipped(requestId, DeadlinePassed.selector); // 3.
             } else {
-                _settle(poolId, payee, delivery, slot, open);
+                _settle(poolId, payee, requestId, fuelUsed, outcome, output, slot, open);
             }
         }
     }
@@ -233,12 +237,24 @@ contract Coprocessor is ICoprocessor, EnclaveRegistry, EIP712 {
         require(inputBytes <= MAX_INPUT_BYTES, InputTooLarge(MAX_INPUT_BYTES, inputBytes));
     }
 
-    function _receiptHash(Delivery calldata delivery, address payee) private pure returns (bytes32) {
-        Outcome outcome = delivery.outcome;
-        require(outcome != Outcome.None, OutcomeMissing(delivery.requestId));
-        return ReceiptLibrary.structHash(
-            delivery.requestId, outcome, EfficientHashLib.hashCalldata(delivery.output), delivery.fuelUsed, payee
-        );
+    /// @dev Each field is read, and checked to be well-formed, once.
+    function _read(Delivery calldata delivery)
+        private
+        pure
+        returns (RequestId, uint64 fuelUsed, Outcome outcome, bytes calldata output)
+    {
+        return (delivery.requestId, delivery.fuelUsed, delivery.outcome, delivery.output);
+    }
+
+    function _receiptHash(
+        RequestId requestId,
+        uint64 fuelUsed,
+        Outcome outcome,
+        bytes calldata output,
+        address payee
+    ) private pure returns (bytes32) {
+        require(outcome != Outcome.None, OutcomeMissing(requestId));
+        return ReceiptLibrary.structHash(requestId, outcome, EfficientHashLib.hashCalldata(output), fuelUsed, payee);
     }
 
     function _checkProof(PoolId poolId, bytes32 structHash, bytes calldata proof) private view {
@@ -253,11 +269,17 @@ contract Coprocessor is ICoprocessor, EnclaveRegistry, EIP712 {
     }
 
     /// @dev The caller has checked steps 1 to 4; `open` was read after anything that could have changed it.
-    function _settle(PoolId poolId, address payee, Delivery calldata delivery, Slot storage slot, OpenRequest open)
-        private
-    {
+    function _settle(
+        PoolId poolId,
+        address payee,
+        RequestId requestId,
+        uint64 fuelUsed,
+        Outcome outcome,
+        bytes calldata output,
+        Slot storage slot,
+        OpenRequest open
+    ) private {
         uint256 callbackGas = open.callbackGas();
-        uint64 fuelUsed = delivery.fuelUsed;
         uint256 maxFee = open.maxFee();
         uint256 fee = poolId.fee(callbackGas, fuelUsed);
         if (fee > maxFee) fee = maxFee;
@@ -269,11 +291,9 @@ contract Coprocessor is ICoprocessor, EnclaveRegistry, EIP712 {
         }
 
         // 5. The callback gets exactly its gas, or all of this is undone.
-        RequestId requestId = delivery.requestId;
-        Outcome outcome = delivery.outcome;
         bool called = callbackGas != 0
-            && ConsumerCall.onReceipt(open.consumer(), callbackGas, requestId, outcome, delivery.output);
-        emit RequestSettled(requestId, payee, outcome, called, fuelUsed, uint128(fee));
+            && ConsumerCall.onReceipt(open.consumer(), callbackGas, requestId, outcome, output);
+        emit RequestSettled(requestId, payee, SettlementLibrary.pack(fee, fuelUsed, outcome, called));
     }
 
     /// @dev The only place where a tab grows. Earned and refunded always add up to the escrow of the request.

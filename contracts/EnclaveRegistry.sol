@@ -2,32 +2,25 @@
 pragma solidity ^0.8.30;
 
 import {ECDSA} from "solady/utils/ECDSA.sol";
+import {LibBytes} from "solady/utils/LibBytes.sol";
 
 import {TwoStepOwnable} from "./TwoStepOwnable.sol";
 import {IAttestationVerifier} from "./interfaces/IAttestationVerifier.sol";
 import {Enclave, IEnclaveRegistry} from "./interfaces/IEnclaveRegistry.sol";
 import {IReceiptVerifier} from "./interfaces/IReceiptVerifier.sol";
 import {Attestation, MeasurementId, Registration} from "./types/Attestation.sol";
+import {Key, KeyLibrary} from "./types/Key.sol";
 
 /// @title EnclaveRegistry
 /// @notice Says which signing keys live inside an approved enclave, and until when; proves receipts by them.
 /// @dev Invariants E1 to E9 are in docs/INVARIANTS.md. A receipt is checked with two storage reads: the key, and
 /// the approval under which it registered.
 contract EnclaveRegistry is IEnclaveRegistry, TwoStepOwnable {
-    /// @dev One word. `approval` numbers the approval under which the key registered; 0 = never registered.
-    struct Key {
-        uint64 liveUntil;
-        uint32 approval;
-        address operator;
-    }
-
     /// @inheritdoc IEnclaveRegistry
     uint64 public constant MAX_AGE = 30 days;
     /// @inheritdoc IEnclaveRegistry
     IAttestationVerifier public immutable VERIFIER;
 
-    /// @dev The approval number of a revoked key. Never given out.
-    uint32 private constant REVOKED = type(uint32).max;
     uint256 private constant SIGNATURE_BYTES = 64;
     uint256 private constant HALF_CURVE_ORDER = 0x7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a0;
 
@@ -73,16 +66,16 @@ contract EnclaveRegistry is IEnclaveRegistry, TwoStepOwnable {
         require(attestation.reportData == expected, ReportDataMismatch(expected, attestation.reportData));
 
         // 5. Not revoked, and still the same operator's.
-        Key memory known = _keys[signer];
-        require(known.approval != REVOKED, SignerRevoked(signer));
-        require(known.approval == 0 || known.operator == operator, OperatorMismatch(known.operator, operator));
+        Key known = _keys[signer];
+        require(!known.isRevoked(), SignerRevoked(signer));
+        require(!known.isKnown() || known.operator() == operator, OperatorMismatch(known.operator(), operator));
 
         // INVARIANT: no registration outlives MAX_AGE or the collateral that vouched for it.
         uint64 liveUntil = uint64(block.timestamp) + MAX_AGE;
         if (attestation.validUntil < liveUntil) liveUntil = attestation.validUntil;
-        if (known.approval == approval && known.liveUntil > liveUntil) liveUntil = known.liveUntil;
+        if (known.approval() == approval && known.liveUntil() > liveUntil) liveUntil = known.liveUntil();
 
-        _keys[signer] = Key({liveUntil: liveUntil, approval: approval, operator: operator});
+        _keys[signer] = KeyLibrary.pack(operator, approval, liveUntil);
         emit EnclaveRegistered(signer, attestation.measurement, operator, sealingKey, liveUntil);
     }
 
@@ -90,7 +83,7 @@ contract EnclaveRegistry is IEnclaveRegistry, TwoStepOwnable {
     function approveMeasurement(MeasurementId measurement) external onlyOwner {
         require(!isApproved(measurement), MeasurementAlreadyApproved(measurement));
         uint32 approval = ++_approvals;
-        assert(approval != REVOKED);
+        assert(approval != KeyLibrary.REVOKED);
         _newestApproval[measurement] = approval;
         _measurementOf[approval] = measurement;
         _stands[approval] = true;
@@ -106,13 +99,13 @@ contract EnclaveRegistry is IEnclaveRegistry, TwoStepOwnable {
 
     /// @inheritdoc IEnclaveRegistry
     function revokeEnclave(address signer) external {
-        Key memory key = _keys[signer];
+        Key key = _keys[signer];
         require(
-            msg.sender == owner() || (msg.sender == key.operator && key.operator != address(0)),
+            msg.sender == owner() || (msg.sender == key.operator() && key.operator() != address(0)),
             NotOwnerOrOperator(msg.sender)
         );
-        require(key.approval != REVOKED, SignerRevoked(signer));
-        _keys[signer] = Key({liveUntil: 0, approval: REVOKED, operator: key.operator});
+        require(!key.isRevoked(), SignerRevoked(signer));
+        _keys[signer] = KeyLibrary.pack(key.operator(), KeyLibrary.REVOKED, 0);
         emit EnclaveRevoked(signer);
     }
 
@@ -128,13 +121,13 @@ contract EnclaveRegistry is IEnclaveRegistry, TwoStepOwnable {
 
     /// @inheritdoc IEnclaveRegistry
     function enclave(address signer) external view returns (Enclave memory) {
-        Key memory key = _keys[signer];
-        require(key.approval != 0, SignerUnknown(signer));
-        require(key.approval != REVOKED, SignerRevoked(signer));
+        Key key = _keys[signer];
+        require(key.isKnown(), SignerUnknown(signer));
+        require(!key.isRevoked(), SignerRevoked(signer));
         return Enclave({
-            measurement: _measurementOf[key.approval],
-            operator: key.operator,
-            liveUntil: key.liveUntil,
+            measurement: _measurementOf[key.approval()],
+            operator: key.operator(),
+            liveUntil: key.liveUntil(),
             live: _isLive(key)
         });
     }
@@ -150,30 +143,31 @@ contract EnclaveRegistry is IEnclaveRegistry, TwoStepOwnable {
         }).reportData(block.chainid, address(this));
     }
 
-    function _isLive(Key memory key) private view returns (bool) {
-        return block.timestamp <= key.liveUntil && _stands[key.approval];
+    function _isLive(Key key) private view returns (bool) {
+        return block.timestamp <= key.liveUntil() && _stands[key.approval()];
     }
 
     /// @dev Reverts unless `proof` is an EIP-2098 signature of `digest` by a live key. Of the two signatures that
     /// are valid for a digest only the one with low `s` is taken, so a receipt has one proof.
     function _checkSignature(bytes32 digest, bytes calldata proof) internal view {
         require(proof.length == SIGNATURE_BYTES, SignatureLengthWrong(SIGNATURE_BYTES, proof.length));
-        (bytes32 r, bytes32 vs) = abi.decode(proof, (bytes32, bytes32));
+        bytes32 r = LibBytes.loadCalldata(proof, 0);
+        bytes32 vs = LibBytes.loadCalldata(proof, 32);
         bytes32 s = bytes32(uint256(vs) << 1 >> 1);
         require(uint256(s) <= HALF_CURVE_ORDER, SignatureMalleable(s));
         address signer = ECDSA.tryRecover(digest, r, vs);
         require(signer != address(0), SignatureInvalid());
 
         // INVARIANT: a signature counts only while its key is live and the build behind it is approved.
-        Key memory key = _keys[signer];
+        Key key = _keys[signer];
         if (!_isLive(key)) _revertDead(signer, key);
     }
 
     /// @dev Names the cause for which `signer` may not sign.
-    function _revertDead(address signer, Key memory key) private view {
-        require(key.approval != 0, SignerUnknown(signer));
-        require(key.approval != REVOKED, SignerRevoked(signer));
-        require(_stands[key.approval], MeasurementNotApproved(_measurementOf[key.approval]));
-        revert SignerExpired(signer, key.liveUntil);
+    function _revertDead(address signer, Key key) private view {
+        require(key.isKnown(), SignerUnknown(signer));
+        require(!key.isRevoked(), SignerRevoked(signer));
+        require(_stands[key.approval()], MeasurementNotApproved(_measurementOf[key.approval()]));
+        revert SignerExpired(signer, key.liveUntil());
     }
 }

@@ -18,7 +18,7 @@ abstract contract CoprocessorConsumer is ICoprocessorConsumer {
     error NotCoprocessor(address caller);
 
     modifier onlyCoprocessor() {
-        require(msg.sender == address(COPROCESSOR), NotCoprocessor(msg.sender));
+        if (msg.sender != address(COPROCESSOR)) revert NotCoprocessor(msg.sender);
         _;
     }
 
@@ -47,7 +47,7 @@ abstract contract CoprocessorConsumer is ICoprocessorConsumer {
         uint256 wait,
         uint256 maxFee
     ) internal returns (RequestId) {
-        return COPROCESSOR.request{value: maxFee}(programId, poolId, input, callbackGas, uint64(block.timestamp + wait));
+        return COPROCESSOR.request{value: maxFee}(programId, poolId, uint64(block.timestamp + wait), callbackGas, input);
     }
 
     /// @notice Fetches what `payees` did not charge. Expired requests refund under the zero address.

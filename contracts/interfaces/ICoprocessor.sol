@@ -5,12 +5,13 @@ import {PoolId} from "../types/Pool.sol";
 import {ProgramId} from "../types/Program.sol";
 import {Outcome, Receipt} from "../types/Receipt.sol";
 import {OpenRequest, RequestId, Terms} from "../types/Request.sol";
+import {Settlement} from "../types/Settlement.sol";
 
 /// @notice A receipt as it is delivered: the output instead of its hash; the payee is given once per call.
 struct Delivery {
     RequestId requestId;
-    Outcome outcome;
     uint64 fuelUsed;
+    Outcome outcome;
     bytes output;
 }
 
@@ -29,16 +30,9 @@ interface ICoprocessor {
         bytes input
     );
 
-    /// @notice A receipt was accepted. `fee` wei went to the payee's tab, the rest of the escrow to the consumer's.
-    /// @param callbackSucceeded False if the consumer reverted, ran out of the gas it asked for, or asked for none.
-    event RequestSettled(
-        RequestId indexed requestId,
-        address indexed payee,
-        Outcome outcome,
-        bool callbackSucceeded,
-        uint64 fuelUsed,
-        uint128 fee
-    );
+    /// @notice A receipt was accepted. The fee in `settlement` went to the payee's tab, the rest of the escrow to the
+    /// consumer's.
+    event RequestSettled(RequestId indexed requestId, address indexed payee, Settlement settlement);
 
     /// @notice Nobody answered in time; the whole escrow was refunded.
     event RequestExpired(RequestId indexed requestId, bool callbackSucceeded);
@@ -90,7 +84,7 @@ interface ICoprocessor {
     /// neither upon receipt nor upon expiry.
     /// @param deadline The last second (unix) in which a receipt is accepted, at most `MAX_WAIT` ahead.
     /// @return requestId Commits to all fields, the chain and this contract; unique by its nonce.
-    function request(ProgramId programId, PoolId poolId, bytes calldata input, uint32 callbackGas, uint64 deadline)
+    function request(ProgramId programId, PoolId poolId, uint64 deadline, uint32 callbackGas, bytes calldata input)
         external
         payable
         returns (RequestId requestId);
@@ -104,12 +98,12 @@ interface ICoprocessor {
     ///  5. there is gas enough left to give the callback exactly what was asked for.
     /// What the consumer does with its callback never makes this revert.
     /// @param payee Whom the signed receipt names as the earner of the fee.
-    function fulfill(PoolId poolId, address payee, Delivery calldata delivery, bytes calldata proof) external;
+    function fulfill(PoolId poolId, Delivery calldata delivery, address payee, bytes calldata proof) external;
 
     /// @notice Delivers receipts that one `proof` proves together, in order.
     /// @dev A wrong proof or too little gas reverts everything. An item whose request is not open or is late is
     /// skipped with `DeliverySkipped` and does not disturb the others. All items share pool and payee.
-    function fulfillBatch(PoolId poolId, address payee, Delivery[] calldata deliveries, bytes calldata proof) external;
+    function fulfillBatch(PoolId poolId, Delivery[] calldata deliveries, address payee, bytes calldata proof) external;
 
     /// @notice Closes a request that nobody answered in time: refunds the whole escrow and tells the consumer.
     /// Anyone may call, from the first second after the deadline.

@@ -35,6 +35,7 @@ struct Receipt {
 }
 
 using ReceiptLibrary for Receipt global;
+using ReceiptLibrary for Outcome global;
 
 /// @title ReceiptLibrary
 /// @notice EIP-712 struct hashes of receipts. Mirrored by `oracle/types/receipt.py`.
@@ -58,11 +59,19 @@ library ReceiptLibrary {
         return EfficientHashLib.hash(
             uint256(RECEIPT_TYPEHASH),
             uint256(RequestId.unwrap(requestId)),
-            uint256(outcome),
+            outcome.word(),
             uint256(outputHash),
             fuelUsed,
             uint160(payee)
         );
+    }
+
+    /// @return word_ The outcome's number. Unlike a conversion it is not checked again: an `Outcome` that was decoded
+    /// or written as a literal is in range.
+    function word(Outcome outcome) internal pure returns (uint256 word_) {
+        assembly ("memory-safe") {
+            word_ := outcome
+        }
     }
 
     /// @param receiptHashes The struct hash of each receipt, in order.

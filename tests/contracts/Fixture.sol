@@ -101,6 +101,6 @@ abstract contract Fixture is Test {
 
     function _fulfill(RequestId requestId, bytes memory output) internal {
         Delivery memory delivery = _delivery(requestId, output);
-        coprocessor.fulfill(pool, PAYEE, delivery, _prove(delivery));
+        coprocessor.fulfill(pool, delivery, PAYEE, _prove(delivery));
     }
 }

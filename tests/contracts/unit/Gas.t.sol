@@ -61,7 +61,7 @@ contract GasTest is Fixture {
         for (uint256 i; i < count; ++i) {
             deliveries[i] = _delivery(_ask(), abi.encode(keccak256(abi.encode("answer", i))));
         }
-        coprocessor.fulfillBatch(pool, PAYEE, deliveries, _prove(deliveries));
+        coprocessor.fulfillBatch(pool, deliveries, PAYEE, _prove(deliveries));
     }
 
     /// @dev Snapshots gas per item after the refund, which is what the transaction's receipt shows.
