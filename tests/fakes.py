@@ -90,8 +90,9 @@ def a_request(number: int = 0, **changes: object) -> Request:
 class FakeChain:
     """Blocks in memory. `max_events` per answer, `fails` makes the next calls raise."""
 
+    _salt = itertools.count()  # of all chains, so that no two have a block in common
+
     def __init__(self, max_events: int = 1_000) -> None:
-        self._salt = itertools.count()
         self._blocks: list[tuple[BlockRef, tuple[Event, ...]]] = []
         self.max_events = max_events
         self.fails = 0

@@ -145,7 +145,11 @@ def _engine(url: URL, busy_timeout_s: float) -> Engine:
         return create_engine(
             url,
             pool_pre_ping=True,
-            connect_args={"connect_timeout": 10, "options": f"-c lock_timeout={int(busy_timeout_s * 1000)}"},
+            connect_args={
+                "connect_timeout": 10,
+                "client_encoding": "utf8",
+                "options": f"-c lock_timeout={int(busy_timeout_s * 1000)}",
+            },
         )
     engine = create_engine(url, connect_args={"timeout": busy_timeout_s})
 
