@@ -19,7 +19,7 @@ from demo.story import Row, Story
 from oracle.devnet import SETTINGS_FILE
 from oracle.errors import AdytonError
 
-_PIPED_WIDTH = 132
+_PIPED_WIDTH = 160
 
 
 def main() -> int:
@@ -74,6 +74,8 @@ def _table(rows: list[Row]) -> Table:
         table.add_column(name, no_wrap=True)
     for name in ("fuel", "fee, gwei", "gas to ask", "gas to settle", "ms", "blocks"):
         table.add_column(name, justify="right", no_wrap=True)
+    for name in ("signer", "measurement"):
+        table.add_column(name, no_wrap=True)
     for row in rows:
         table.add_row(
             row.case,
@@ -85,6 +87,8 @@ def _table(rows: list[Row]) -> Table:
             f"{row.gas_fulfill:,}",
             f"{row.latency_ms:,.0f}",
             str(row.latency_blocks),
+            (row.signer or "")[:10],
+            (row.measurement or "")[:10],
         )
     return table
 

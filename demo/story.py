@@ -16,19 +16,19 @@ from pathlib import Path
 
 from oracle.anvil import ACCOUNTS
 from oracle.chain.contracts import abi, decode_event
+from oracle.chain.publishing import publish
 from oracle.chain.reader import ChainReader
 from oracle.chain.rpc import Rpc, data, quantity
 from oracle.chain.settlement import find_end, read_delivery
 from oracle.config import Settings
 from oracle.crypto.ecdsa import recover
-from oracle.crypto.hashing import keccak256
 from oracle.devnet import OWNER, wallet
 from oracle.errors import RetryableError
 from oracle.jobs.content import ContentStore
 from oracle.types.block import Created, Expired, Settled
 from oracle.types.ids import ZERO_ADDRESS, Address, PoolId, ProgramId, hex_of, parse_hex
 from oracle.types.pool import Pool
-from oracle.types.program import Capability, Engine, Limits, Manifest, Program
+from oracle.types.program import Capability, Engine, Limits, Manifest
 
 HERE = Path(__file__).parent
 RECORD, PROGRAM = HERE / "seattle-weather.csv", HERE / "rain.js"
@@ -105,12 +105,8 @@ class Story:
         self.record_hash = ContentStore(self.settings.content_dir).put(record)
         self.say(f"kept the weather record, {len(record):,} bytes, as blob {hex_of(self.record_hash)[:18]}…")
         manifest = Manifest(Engine.JS, Limits(), frozenset({Capability.BLOB})).encode()
-        program = Program.of(manifest, code)
         registry = self._address(self.settings.program_registry)
-        chunk = self.reader.view("ProgramRegistry", registry, "store", code)
-        self.owner.call("ProgramRegistry", registry, "store", code)
-        self.owner.call("ProgramRegistry", registry, "publish", int(program.engine), manifest, keccak256(code), [chunk])
-        self.program_id = program.program_id
+        self.program_id = publish(self.owner, registry, manifest, code).program.program_id
         self.say(f"published rain.js, {len(code):,} bytes on chain, as program {hex_of(self.program_id)[:18]}…")
 
     def _insure(self, pool: Pool) -> Address:

@@ -88,15 +88,21 @@ def build() -> list[str]:
         directory = ARTIFACTS if is_ours else TEST_ARTIFACTS
         directory.mkdir(parents=True, exist_ok=True)
         for name, contract in sorted(contracts.items()):
-            artifact = {
-                "source": unit,
-                "abi": contract["abi"],
-                "bytecode": "0x" + contract["evm"]["bytecode"]["object"],
-                "runtimeBytecode": "0x" + contract["evm"]["deployedBytecode"]["object"],
-            }
-            (directory / f"{name}.json").write_text(json.dumps(artifact, indent=1) + "\n")
+            (directory / f"{name}.json").write_text(artifact(unit, contract))
             names.append(name)
     return names
+
+
+def artifact(unit: str, contract: Mapping[str, Any]) -> str:
+    """The JSON text that `oracle.chain.contracts.parse_artifact` reads, from the compiler's output for one contract."""
+    evm = contract["evm"]
+    document = {
+        "source": unit,
+        "abi": contract["abi"],
+        "bytecode": "0x" + evm["bytecode"]["object"],
+        "runtimeBytecode": "0x" + evm["deployedBytecode"]["object"],
+    }
+    return json.dumps(document, indent=1) + "\n"
 
 
 if __name__ == "__main__":

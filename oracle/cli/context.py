@@ -10,13 +10,13 @@ from typing import Any
 import click
 
 from oracle import config, log
-from oracle.chain.gas import FeePolicy
 from oracle.chain.rpc import Rpc
 from oracle.chain.wallet import Wallet
 from oracle.config import Settings, read_secret
 from oracle.crypto.ecdsa import SigningKey
 from oracle.types.ids import Address, PoolId, parse_hex
 from oracle.types.pool import Pool
+from oracle.wiring import open_wallet
 
 HASH_BYTES = 32
 
@@ -66,8 +66,7 @@ def account(settings: Settings, rpc: Rpc) -> Wallet:
     settings.require("account_key_file")
     assert settings.account_key_file is not None
     key = SigningKey(read_secret(settings.account_key_file, "account key"))
-    policy = FeePolicy.of_gwei(settings.max_fee_per_gas_gwei, settings.max_priority_fee_per_gas_gwei)
-    return Wallet(rpc, key, settings.chain_id, policy)
+    return open_wallet(settings, rpc, key)
 
 
 def address(settings: Settings, name: str) -> Address:

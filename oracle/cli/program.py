@@ -9,16 +9,13 @@ from typing import Any
 
 import click
 
-from oracle.chain.reader import ChainReader
-from oracle.chain.wallet import Wallet
+from oracle.chain.publishing import publish as publish_program
 from oracle.cli.context import Context, account, address, connect, pass_context, print_json
-from oracle.errors import ConfigurationError, LimitExceededError
+from oracle.errors import ConfigurationError
 from oracle.jobs.content import ContentStore
-from oracle.types.ids import Address, hex_of, parse_hex
-from oracle.types.program import Capability, Engine, Limits, Manifest, Program
+from oracle.types.ids import hex_of, parse_hex
+from oracle.types.program import Capability, Engine, Limits, Manifest
 
-MAX_CHUNK_BYTES = 24_575  # ProgramRegistry.MAX_CHUNK_BYTES: a contract's code less its first byte
-MAX_CODE_ON_CHAIN_BYTES = 1 << 20
 _ENGINES = {".js": Engine.JS, ".mjs": Engine.JS, ".wasm": Engine.WASM}
 _FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 
@@ -62,20 +59,25 @@ def publish(
     settings = context.settings()
     code = code_file.read_bytes()
     manifest = _manifest(code_file, engine, manifest_file, {key: value for key, value in limits.items() if value})
-    made = Program.of(manifest, code)
     wallet, registry = account(settings, connect(settings)), address(settings, "program_registry")
-    chunks = [] if off_chain else _store_code(wallet, registry, code)
-    tx_receipt = wallet.call("ProgramRegistry", registry, "publish", int(made.engine), manifest, made.code_hash, chunks)
+    made = publish_program(wallet, registry, manifest, code, with_code=not off_chain)
     content_store = ContentStore(settings.content_dir)
     content_store.put(manifest)
     content_store.put(code)
     if as_json:
-        print_json({"program_id": made.program_id, "code_hash": made.code_hash, "manifest": manifest.decode(),
-                    "chunks": chunks, "transaction": tx_receipt["transactionHash"]})  # fmt: skip
+        print_json(
+            {
+                "program_id": made.program.program_id,
+                "code_hash": made.program.code_hash,
+                "manifest": manifest.decode(),
+                "chunks": made.chunks,
+                "transaction": made.transaction_hash,
+            }
+        )
         return
-    click.echo(hex_of(made.program_id))
-    where = "its code is not on chain" if off_chain else f"code on chain in {len(chunks)} piece(s)"
-    click.echo(f"published {code_file} ({made.engine.name.lower()}, {len(code)} bytes, {where})", err=True)
+    click.echo(hex_of(made.program.program_id))
+    where = "its code is not on chain" if off_chain else f"code on chain in {len(made.chunks)} piece(s)"
+    click.echo(f"published {code_file} ({made.program.engine.name.lower()}, {len(code)} bytes, {where})", err=True)
 
 
 def _manifest(code_file: Path, engine: str | None, manifest_file: Path | None, limits: dict[str, int]) -> bytes:
@@ -89,20 +91,6 @@ def _manifest(code_file: Path, engine: str | None, manifest_file: Path | None, l
     if kind is None:
         raise ConfigurationError(f"cannot tell the engine from the name {code_file.name}: add --engine js or wasm")
     return Manifest(kind, replace(Limits(), **limits), Capability.ALL).encode()
-
-
-def _store_code(wallet: Wallet, registry: Address, code: bytes) -> list[str]:
-    if len(code) > MAX_CODE_ON_CHAIN_BYTES:
-        raise LimitExceededError(
-            "code on chain in bytes (publish with --off-chain)", MAX_CODE_ON_CHAIN_BYTES, len(code)
-        )
-    reader = ChainReader(wallet.rpc, wallet.chain_id, registry)
-    pointers: list[str] = []
-    for at in range(0, len(code), MAX_CHUNK_BYTES):
-        chunk = code[at : at + MAX_CHUNK_BYTES]
-        pointers.append(reader.view("ProgramRegistry", registry, "store", chunk))  # the address follows from the bytes
-        wallet.call("ProgramRegistry", registry, "store", chunk)
-    return pointers
 
 
 @click.group()
