@@ -16,13 +16,10 @@ library ConsumerCall {
 
     /// @notice Calls `ICoprocessorConsumer.onReceipt`.
     /// @return success False if the consumer reverted or used up `gasLimit`.
-    function onReceipt(
-        address consumer,
-        uint256 gasLimit,
-        RequestId requestId,
-        Outcome outcome,
-        bytes calldata output
-    ) internal returns (bool success) {
+    function onReceipt(address consumer, uint256 gasLimit, RequestId requestId, Outcome outcome, bytes calldata output)
+        internal
+        returns (bool success)
+    {
         bytes4 selector = ICoprocessorConsumer.onReceipt.selector;
         uint256 start;
         uint256 size;

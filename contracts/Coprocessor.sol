@@ -75,10 +75,17 @@ contract Coprocessor is ICoprocessor, EnclaveRegistry, EIP712 {
     /* ------------------------------------------------ settling ------------------------------------------------ */
 
     /// @inheritdoc ICoprocessor
-    function fulfill(PoolId poolId, Delivery calldata delivery, address payee, bytes calldata proof) external {
+    function fulfill(
+        RequestId requestId,
+        uint64 fuelUsed,
+        Outcome outcome,
+        PoolId poolId,
+        bytes calldata output,
+        bytes calldata proof,
+        address payee
+    ) external {
         // 1. The receipt is complete.
         require(payee != address(0), PayeeMissing());
-        (RequestId requestId, uint64 fuelUsed, Outcome outcome, bytes calldata output) = _read(delivery);
         bytes32 receiptHash = _receiptHash(requestId, fuelUsed, outcome, output, payee);
 
         // 2. The request is open in this pool.
@@ -97,9 +104,7 @@ contract Coprocessor is ICoprocessor, EnclaveRegistry, EIP712 {
     }
 
     /// @inheritdoc ICoprocessor
-    function fulfillBatch(PoolId poolId, Delivery[] calldata deliveries, address payee, bytes calldata proof)
-        external
-    {
+    function fulfillBatch(PoolId poolId, Delivery[] calldata deliveries, address payee, bytes calldata proof) external {
         // 1. The receipts are complete.
         require(payee != address(0), PayeeMissing());
         uint256 count = deliveries.length;
@@ -138,8 +143,7 @@ contract Coprocessor is ICoprocessor, EnclaveRegistry, EIP712 {
         slot.open = OpenRequestLibrary.NOT_OPEN;
         _credit(open.consumer(), address(0), 0, open.maxFee());
 
-        bool called = open.callbackGas() != 0
-            && ConsumerCall.onExpired(open.consumer(), EXPIRY_CALLBACK_GAS, requestId);
+        bool called = open.callbackGas() != 0 && ConsumerCall.onExpired(open.consumer(), EXPIRY_CALLBACK_GAS, requestId);
         emit RequestExpired(requestId, called);
     }
 
@@ -246,13 +250,11 @@ contract Coprocessor is ICoprocessor, EnclaveRegistry, EIP712 {
         return (delivery.requestId, delivery.fuelUsed, delivery.outcome, delivery.output);
     }
 
-    function _receiptHash(
-        RequestId requestId,
-        uint64 fuelUsed,
-        Outcome outcome,
-        bytes calldata output,
-        address payee
-    ) private pure returns (bytes32) {
+    function _receiptHash(RequestId requestId, uint64 fuelUsed, Outcome outcome, bytes calldata output, address payee)
+        private
+        pure
+        returns (bytes32)
+    {
         require(outcome != Outcome.None, OutcomeMissing(requestId));
         return ReceiptLibrary.structHash(requestId, outcome, EfficientHashLib.hashCalldata(output), fuelUsed, payee);
     }
@@ -291,8 +293,8 @@ contract Coprocessor is ICoprocessor, EnclaveRegistry, EIP712 {
         }
 
         // 5. The callback gets exactly its gas, or all of this is undone.
-        bool called = callbackGas != 0
-            && ConsumerCall.onReceipt(open.consumer(), callbackGas, requestId, outcome, output);
+        bool called =
+            callbackGas != 0 && ConsumerCall.onReceipt(open.consumer(), callbackGas, requestId, outcome, output);
         emit RequestSettled(requestId, payee, SettlementLibrary.pack(fee, fuelUsed, outcome, called));
     }
 

@@ -160,7 +160,7 @@ contract EnclaveRegistry is IEnclaveRegistry, TwoStepOwnable {
 
         // INVARIANT: a signature counts only while its key is live and the build behind it is approved.
         Key key = _keys[signer];
-        if (!_isLive(key)) _revertDead(signer, key);
+        if (block.timestamp > key.liveUntil() || !_stands[key.approval()]) _revertDead(signer, key);
     }
 
     /// @dev Names the cause for which `signer` may not sign.

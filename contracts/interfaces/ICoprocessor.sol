@@ -98,7 +98,15 @@ interface ICoprocessor {
     ///  5. there is gas enough left to give the callback exactly what was asked for.
     /// What the consumer does with its callback never makes this revert.
     /// @param payee Whom the signed receipt names as the earner of the fee.
-    function fulfill(PoolId poolId, Delivery calldata delivery, address payee, bytes calldata proof) external;
+    function fulfill(
+        RequestId requestId,
+        uint64 fuelUsed,
+        Outcome outcome,
+        PoolId poolId,
+        bytes calldata output,
+        bytes calldata proof,
+        address payee
+    ) external;
 
     /// @notice Delivers receipts that one `proof` proves together, in order.
     /// @dev A wrong proof or too little gas reverts everything. An item whose request is not open or is late is

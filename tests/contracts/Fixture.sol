@@ -73,13 +73,11 @@ abstract contract Fixture is Test {
     /* ------------------------------------------------ receipts ------------------------------------------------ */
 
     function _delivery(RequestId requestId, bytes memory output) internal pure returns (Delivery memory) {
-        return Delivery({requestId: requestId, outcome: Outcome.Completed, fuelUsed: 123_456, output: output});
+        return Delivery({requestId: requestId, fuelUsed: 123_456, outcome: Outcome.Completed, output: output});
     }
 
     function _receipt(Delivery memory delivery, address payee) internal pure returns (SignedReceipt memory) {
-        return SignedReceipt(
-            delivery.requestId, delivery.outcome, keccak256(delivery.output), delivery.fuelUsed, payee
-        );
+        return SignedReceipt(delivery.requestId, delivery.outcome, keccak256(delivery.output), delivery.fuelUsed, payee);
     }
 
     function _sign(uint256 key, bytes32 digest) internal pure returns (bytes memory) {
@@ -99,8 +97,12 @@ abstract contract Fixture is Test {
         return _sign(SIGNER_KEY, coprocessor.batchDigest(receipts));
     }
 
+    function _submit(Delivery memory d, bytes memory proof) internal {
+        coprocessor.fulfill(d.requestId, d.fuelUsed, d.outcome, pool, d.output, proof, PAYEE);
+    }
+
     function _fulfill(RequestId requestId, bytes memory output) internal {
         Delivery memory delivery = _delivery(requestId, output);
-        coprocessor.fulfill(pool, delivery, PAYEE, _prove(delivery));
+        _submit(delivery, _prove(delivery));
     }
 }
