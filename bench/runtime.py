@@ -106,7 +106,7 @@ def rivals() -> Path:
     if not stamp.exists() or stamp.read_bytes() != LOCK.read_bytes():
         uv = Path(sys.executable).parent / "uv"
         subprocess.run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, RIVALS], check=True)
-        install = ["pip", "install", "--quiet", "--require-hashes", "--requirement", LOCK]
+        install = ["pip", "install", "--quiet", "--require-hashes", "--requirement", str(LOCK)]
         subprocess.run([uv, *install, "--python", RIVALS / "bin" / "python"], check=True)
         stamp.write_bytes(LOCK.read_bytes())
     return RIVALS / "bin"

@@ -34,6 +34,7 @@ PRELUDE_DIR: Final = Path(__file__).parent / "prelude"
 _SOURCES = ("prelude.js", "abi.js")
 _BOOT_MEMORY_BYTES = 16 << 20
 _PRELUDE_STACK_BYTES = 256 << 10
+_COLLECT_ABOVE_BYTES = 1 << 20  # a small job ends before its first garbage collection, which would touch every page
 _EXPORTS = frozenset(
     {
         "memory",
@@ -48,6 +49,7 @@ _EXPORTS = frozenset(
         "JS_HasException",
         "JS_IsJobPending",
         "JS_NewStringLen",
+        "JS_NewUint8ArrayCopy",
         "JS_SetMaxStackSize",
         "JS_ToCStringLen2",
         "qjs_get_undefined",
@@ -129,6 +131,7 @@ def bake(quickjs: bytes, prelude: dict[str, bytes]) -> tuple[bytes, Addresses]:
         prepare, start = (guest.call("JS_GetPropertyUint32", boot.context, entries, index) for index in (0, 1))
         scratch = guest.call("wasm_malloc", SCRATCH_BYTES) & 0xFFFF_FFFF
         guest.call("qjs_run_gc")
+        guest.call("qjs_set_gc_threshold", _COLLECT_ABOVE_BYTES)
         image = guest.read(0, guest.memory_size)
     addresses = Addresses(boot.context, boot.runtime, prepare, start, scratch)
     return with_memory_image(quickjs, image, _EXPORTS), addresses

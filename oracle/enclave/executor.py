@@ -19,6 +19,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from oracle.crypto.hashing import keccak256
 from oracle.enclave.cache import BoundedCache
@@ -28,7 +29,7 @@ from oracle.enclave.outcome import HostError, Result, StoppedError
 from oracle.enclave.protocol import Execute
 from oracle.enclave.webassembly import LinkedProgram, WebAssembly
 from oracle.errors import InvalidInputError
-from oracle.types.ids import ProgramId, hex_of
+from oracle.types.ids import ProgramId, RequestId, hex_of
 from oracle.types.pool import Pool
 from oracle.types.program import Engine, Limits, Manifest, Program
 from oracle.types.receipt import Outcome
@@ -62,11 +63,11 @@ class Executor:
         self._lock = threading.Lock()
         self._programs: BoundedCache[ProgramId, _Prepared] = BoundedCache(_PROGRAM_CACHE_BYTES)
         self._contents: BoundedCache[bytes, bytes] = BoundedCache(_CONTENT_CACHE_BYTES)
-        self._manifests: BoundedCache[bytes, bytes] = BoundedCache(_MANIFEST_CACHE_BYTES)
+        self._manifests: BoundedCache[bytes, Manifest | StoppedError] = BoundedCache(_MANIFEST_CACHE_BYTES)
 
-    def execute(self, order: Execute, ask: Ask) -> Result:
+    def execute(self, order: Execute, request_id: RequestId, ask: Ask) -> Result:
         """
-        Serve a request.
+        Serve a request, whose id the caller has computed.
 
         Raises:
             HostError: the fields contradict each other, or the host lacks a content or gives a wrong one.
@@ -74,11 +75,11 @@ class Executor:
         self._check_ids(order)  # 1
         with self._lock:
             try:
-                return self._execute(order, ask)
+                return self._execute(order, request_id, ask)
             except StoppedError as error:
                 return Result.stopped(error)
 
-    def _execute(self, order: Execute, ask: Ask) -> Result:
+    def _execute(self, order: Execute, request_id: RequestId, ask: Ask) -> Result:
         manifest = self._manifest(order, ask)  # 2, 3
         limits = manifest.limits
         if len(order.input) > limits.input_bytes:  # 4
@@ -93,7 +94,14 @@ class Executor:
         affordable = Pool.from_id(request.pool_id).affordable_fuel(request.callback_gas, request.max_fee_wei)
         if affordable == 0:  # 6
             raise StoppedError(Outcome.OUT_OF_FUEL, "out of fuel: the fee affords none")
-        job = Job(limits, manifest.capabilities, request, order.input, lambda wanted: self._content(wanted, ask))
+        job = Job(
+            limits,
+            manifest.capabilities,
+            request,
+            request_id,
+            order.input,
+            lambda wanted: self._content(wanted, ask),
+        )
         result = self._run(artifact, job, min(limits.fuel, affordable))  # 7
         if result.outcome is Outcome.OUT_OF_FUEL and affordable < limits.fuel:
             reason = f"out of fuel: the fee affords {affordable}, the manifest allows {limits.fuel}"
@@ -108,7 +116,7 @@ class Executor:
     @staticmethod
     def _check_ids(order: Execute) -> None:
         request = order.request
-        program_id = Program(order.engine, order.manifest_hash, order.code_hash).program_id
+        program_id = _program_id(order.engine, order.manifest_hash, order.code_hash)
         for what, stated, actual in (
             ("program id", request.program_id, program_id),
             ("input hash", request.input_hash, keccak256(order.input)),
@@ -121,22 +129,28 @@ class Executor:
             raise HostError("inconsistent_request", "the request's deadline is before its creation")
 
     def _manifest(self, order: Execute, ask: Ask) -> Manifest:
-        data = self._manifests.get(order.manifest_hash)
-        if data is None:
+        known = self._manifests.get(order.manifest_hash)
+        if known is None:
             data = _checked(order.manifest_hash, ask)
-            self._manifests.put(order.manifest_hash, data, _ENTRY_BYTES + len(data))
+            known = self._read_manifest(data)
+            self._manifests.put(order.manifest_hash, known, _ENTRY_BYTES)
+        if isinstance(known, StoppedError):
+            raise StoppedError(known.outcome, known.reason)
+        if known.engine is not order.engine:
+            names = known.engine.name.lower(), order.engine.name.lower()
+            raise StoppedError(Outcome.DENIED, "the manifest is for engine {}, the program for {}".format(*names))
+        return known
+
+    def _read_manifest(self, data: bytes) -> Manifest | StoppedError:
         try:
             manifest = Manifest.parse(data)
         except InvalidInputError as error:
-            raise StoppedError(Outcome.DENIED, str(error)) from error
-        if manifest.engine is not order.engine:
-            names = manifest.engine.name.lower(), order.engine.name.lower()
-            raise StoppedError(Outcome.DENIED, "the manifest is for engine {}, the program for {}".format(*names))
+            return StoppedError(Outcome.DENIED, str(error))
         excess = manifest.limits.exceeding(self._ceilings)
-        if excess is not None:
-            asked, ceiling = getattr(manifest.limits, excess), getattr(self._ceilings, excess)
-            raise StoppedError(Outcome.DENIED, f"the manifest asks for {excess} {asked}, the pool allows {ceiling}")
-        return manifest
+        if excess is None:
+            return manifest
+        asked, ceiling = getattr(manifest.limits, excess), getattr(self._ceilings, excess)
+        return StoppedError(Outcome.DENIED, f"the manifest asks for {excess} {asked}, the pool allows {ceiling}")
 
     def _prepared(self, order: Execute, limits: Limits, ask: Ask) -> _Prepared:
         program_id = order.request.program_id
@@ -162,6 +176,11 @@ class Executor:
             data = _checked(content_hash, ask)
             self._contents.put(content_hash, data, _ENTRY_BYTES + len(data))
         return data
+
+
+@lru_cache(maxsize=1_024)
+def _program_id(engine: Engine, manifest_hash: bytes, code_hash: bytes) -> ProgramId:
+    return Program(engine, manifest_hash, code_hash).program_id
 
 
 def _checked(content_hash: bytes, ask: Ask) -> bytes:

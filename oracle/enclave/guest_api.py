@@ -23,19 +23,19 @@ MODULE: Final = "adyton"
 UNKNOWN_FACT: Final = 0xFFFF_FFFF
 _MAX_ABORT_BYTES = 1_024  # of an AssemblyScript string that becomes a reason
 
-FACTS: Final[tuple[Callable[[Request], bytes], ...]] = (
-    lambda request: request.request_id,
-    lambda request: word(request.chain_id),
-    lambda request: request.coprocessor,
-    lambda request: request.consumer,
-    lambda request: request.program_id,
-    lambda request: request.pool_id,
-    lambda request: request.input_hash,
-    lambda request: struct.pack("<Q", request.nonce),
-    lambda request: struct.pack("<Q", request.created_at_s),
-    lambda request: struct.pack("<Q", request.deadline_s),
-    lambda request: struct.pack("<Q", request.callback_gas),
-    lambda request: struct.pack("<Q", request.max_fee_gwei),
+FACTS: Final[tuple[Callable[[Job, Request], bytes], ...]] = (
+    lambda job, _: job.request_id,
+    lambda _, request: word(request.chain_id),
+    lambda _, request: request.coprocessor,
+    lambda _, request: request.consumer,
+    lambda _, request: request.program_id,
+    lambda _, request: request.pool_id,
+    lambda _, request: request.input_hash,
+    lambda _, request: struct.pack("<Q", request.nonce),
+    lambda _, request: struct.pack("<Q", request.created_at_s),
+    lambda _, request: struct.pack("<Q", request.deadline_s),
+    lambda _, request: struct.pack("<Q", request.callback_gas),
+    lambda _, request: struct.pack("<Q", request.max_fee_gwei),
 )
 
 
@@ -87,7 +87,7 @@ def _fact(guest: Guest, number: int, to: int) -> int:
     request = guest.job.request
     if number >= len(FACTS):
         return UNKNOWN_FACT
-    data = FACTS[number](request)
+    data = FACTS[number](guest.job, request)
     guest.write(to, data)
     return len(data)
 

@@ -39,6 +39,8 @@ REACTION_FUEL: Final = 8_000  # the host takes part in every promise reaction
 _DELTA_PAGE_BYTES = 4_096
 _FAILED_FOR_MEMORY = 1
 _THREW_NULL = 2  # by the program, or by an engine that has no room for an error
+_TEXT_TAGS = (0xFFFF_FFF9, 0xFFFF_FFFA)  # string, rope
+_OBJECT_TAG = 0xFFFF_FFFF
 _LONE_SURROGATE = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]")
 
 
@@ -97,6 +99,11 @@ class JavaScript:
         }
         with Guest(self._sandbox, self._module, MIN_MEMORY_BYTES) as guest:
             self._base = guest.read(0, guest.memory_size)
+
+    def instantiate(self) -> None:
+        """Make a guest and drop it; what every job pays before it begins."""
+        with Guest(self._sandbox, self._module, MIN_MEMORY_BYTES):
+            pass
 
     # -- the two phases ------------------------------------------------------------------------------------------------
 
@@ -158,11 +165,36 @@ class JavaScript:
         at, facts = self._at, job.facts().encode()
         guest.write(at.scratch, facts)
         text = guest.call("JS_NewStringLen", at.context, at.scratch, len(facts))
-        guest.write(at.scratch + _ARGUMENTS_AT, struct.pack("<QQ", text, len(job.input)))  # tag 0 is an integer
-        self._check(guest, guest.call("JS_Call", at.context, at.start, UNDEFINED, 2, at.scratch + _ARGUMENTS_AT))
-        self._drain(guest, job)
-        if not job.finished:
-            raise StoppedError(Outcome.TRAPPED, "the promise that main returned never settles")
+        data = self._new_array(guest, job.input)
+        guest.write(at.scratch + _ARGUMENTS_AT, struct.pack("<QQ", text, data))
+        value = guest.call("JS_Call", at.context, at.start, UNDEFINED, 2, at.scratch + _ARGUMENTS_AT)
+        self._check(guest, value)
+        if value >> 32 in _TEXT_TAGS:
+            job.write(_utf8(self._text(guest, value, is_last=True)))
+        elif value >> 32 == _OBJECT_TAG:
+            guest.write(at.scratch, struct.pack("<Q", value))
+            array = self._array(guest, at.scratch)
+            if array is None:  # a thing with the prototype of a Uint8Array
+                raise StoppedError(Outcome.TRAPPED, "main returned object, not a Uint8Array")
+            job.write(guest.read(*array))
+        else:
+            self._drain(guest, job)
+            if not job.finished:
+                raise StoppedError(Outcome.TRAPPED, "the promise that main returned never settles")
+
+    def _new_array(self, guest: Guest, data: bytes) -> int:
+        """The JSValue of a new Uint8Array with a copy of `data`."""
+        at = self._at
+        if len(data) <= SCRATCH_BYTES:
+            guest.write(at.scratch, data)
+            return guest.call("JS_NewUint8ArrayCopy", at.context, at.scratch, len(data))
+        address = guest.call("wasm_malloc", len(data)) & 0xFFFF_FFFF
+        if not address:
+            raise StoppedError(Outcome.OUT_OF_MEMORY, "out of memory")
+        guest.write(address, data)
+        value = guest.call("JS_NewUint8ArrayCopy", at.context, address, len(data))
+        guest.call("wasm_free", address)
+        return value
 
     def _drain(self, guest: Guest, job: Job | None) -> None:
         """Run pending promise reactions until there are none, or `job` has its output."""
@@ -183,8 +215,8 @@ class JavaScript:
 
     # -- values --------------------------------------------------------------------------------------------------------
 
-    def _text(self, guest: Guest, value: int) -> bytes | None:
-        """A JSValue as WTF-8, converted if it is no string; None if converting threw."""
+    def _text(self, guest: Guest, value: int, *, is_last: bool = False) -> bytes | None:
+        """A JSValue as WTF-8, converted if it is no string; None if converting threw. The last need not be freed."""
         size_at = self._at.scratch + _SIZE_AT
         address = guest.call("JS_ToCStringLen2", self._at.context, size_at, value, 0) & 0xFFFF_FFFF
         if not address:
@@ -192,7 +224,8 @@ class JavaScript:
         (size,) = struct.unpack("<I", guest.read(size_at, 4))
         guest.charge(COPY_FUEL_PER_BYTE * size)
         text = guest.read(address, size)
-        guest.call("JS_FreeCString", self._at.context, address)
+        if not is_last:
+            guest.call("JS_FreeCString", self._at.context, address)
         return text
 
     def _array(self, guest: Guest, handle: int) -> tuple[int, int] | None:
@@ -256,7 +289,7 @@ class JavaScript:
         text = self._text(guest, struct.unpack("<Q", guest.read(handle, 8))[0])
         if text is None:
             return 0
-        return self._new(guest, "qjs_new_uint8_array", _LONE_SURROGATE.sub(b"\xef\xbf\xbd", text))
+        return self._new(guest, "qjs_new_uint8_array", _utf8(text))
 
     def _host_decode(self, guest: Guest, _job: Job, handle: int, fatal: int) -> int:
         """UTF-8 bytes as a string; undefined if they are not and `fatal` is set."""
@@ -289,9 +322,11 @@ class JavaScript:
         text = self._text(guest, struct.unpack("<Q", guest.read(reason, 8))[0])
         raise StoppedError(Outcome.TRAPPED, (text or b"out of memory").decode("utf-8", "replace"))
 
-    @staticmethod
-    def _new(guest: Guest, constructor: str, data: bytes) -> int:
+    def _new(self, guest: Guest, constructor: str, data: bytes) -> int:
         """A new value in the guest made of `data`; out of memory ends the job."""
+        if len(data) < SCRATCH_BYTES:
+            guest.write(self._at.scratch, data + b"\0")
+            return guest.call(constructor, self._at.scratch, len(data))
         address = guest.call("wasm_malloc", len(data) + 1) & 0xFFFF_FFFF
         if not address:
             raise StoppedError(Outcome.OUT_OF_MEMORY, "out of memory")
@@ -299,6 +334,13 @@ class JavaScript:
         handle = guest.call(constructor, address, len(data))
         guest.call("wasm_free", address)
         return handle
+
+
+def _utf8(text: bytes | None) -> bytes:
+    """The engine's WTF-8 as UTF-8: lone surrogates become replacement characters, as on the web."""
+    if text is None:
+        raise StoppedError(Outcome.OUT_OF_MEMORY, "out of memory")
+    return _LONE_SURROGATE.sub(b"\xef\xbf\xbd", text) if b"\xed" in text else text
 
 
 def sandbox(engine: wasmtime.Engine, host_call: Callable[..., int]) -> Sandbox:

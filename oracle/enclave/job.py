@@ -8,7 +8,6 @@ What one job may see and do, the same for both engines: facts of the request, in
 
 from __future__ import annotations
 
-import json
 import struct
 import time
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from typing import Final
 from oracle.crypto.hashing import keccak256
 from oracle.enclave.outcome import StoppedError
 from oracle.enclave.sandbox import TICK_S, Guest
-from oracle.types.ids import hex_of
+from oracle.types.ids import RequestId, hex_of
 from oracle.types.program import Capability, Limits
 from oracle.types.receipt import Outcome
 from oracle.types.request import Request
@@ -65,6 +64,7 @@ class Job:
     limits: Limits
     capabilities: frozenset[str]
     request: Request | None = None
+    request_id: RequestId = RequestId(bytes(32))  # noqa: RUF009  # bytes do not change
     input: bytes = b""
     content: ContentSource | None = None
     output: bytearray = field(default_factory=bytearray)
@@ -79,9 +79,7 @@ class Job:
 
     def __post_init__(self) -> None:
         """Seed the stream of chance."""
-        name = self.request.request_id if self.request else bytes(32)
-        self.random = RandomStream(keccak256(RANDOM_DOMAIN + name))
-        self.staged = self.input
+        self.random = RandomStream(keccak256(RANDOM_DOMAIN + self.request_id))
 
     @property
     def now_ns(self) -> int:
@@ -149,26 +147,19 @@ class Job:
         return data
 
     def facts(self) -> str:
-        """What a JavaScript program sees as `request`, and the seed of its Math.random, as JSON."""
+        """
+        What a JavaScript program sees as `request`, and the seed of its Math.random: words that the prelude splits.
+
+        Parsing this as JSON would cost more than many a program.
+        """
         request = self.request
         assert request is not None
-        return json.dumps(
-            {
-                "id": hex_of(request.request_id),
-                "chainId": str(request.chain_id),
-                "coprocessor": hex_of(request.coprocessor),
-                "consumer": hex_of(request.consumer),
-                "programId": hex_of(request.program_id),
-                "poolId": hex_of(request.pool_id),
-                "inputHash": hex_of(request.input_hash),
-                "nonce": str(request.nonce),
-                "createdAt": request.created_at_s,
-                "deadline": request.deadline_s,
-                "callbackGas": request.callback_gas,
-                "maxFeeGwei": request.max_fee_gwei,
-                "seed": struct.unpack("<4I", self.random.seed[:16]),
-            }
-        )
+        ids = (self.request_id, request.coprocessor, request.consumer, request.program_id, request.pool_id)
+        terms = (request.created_at_s, request.deadline_s, request.callback_gas, request.max_fee_gwei)
+        seed = struct.unpack("<4I", self.random.seed[:16])
+        words = [hex_of(value) for value in (*ids, request.input_hash)]
+        words += [str(value) for value in (request.chain_id, request.nonce, *terms, *seed)]
+        return " ".join(words)
 
 
 def _ticks(seconds: float) -> int:

@@ -81,7 +81,7 @@ def _warm_up(executor: Executor, engine: Engine, code: bytes, ceilings: Limits) 
     request = Request(0, zero, zero, program.program_id, PoolId(bytes(32)), keccak256(b"warm"), 0, 0, 0, 0, 0)
     contents = {program.manifest_hash: manifest, program.code_hash: code}
     order = Execute(request, engine, program.manifest_hash, program.code_hash, b"warm", zero)
-    result = executor.execute(order, contents.get)
+    result = executor.execute(order, request.request_id, contents.get)
     if result.outcome is not Outcome.COMPLETED:
         raise ConfigurationError(f"the {engine.name} engine does not work: {result.output.decode()}")
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 from ctypes import POINTER, byref, c_size_t, c_uint8, c_uint64, c_void_p
+from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
 
@@ -64,6 +65,8 @@ memory_base = ctypes.CFUNCTYPE(c_void_p, c_void_p, c_void_p)(("wasmtime_memory_d
 memory_bytes = ctypes.CFUNCTYPE(c_size_t, c_void_p, c_void_p)(("wasmtime_memory_data_size", _library))
 _get_fuel = ctypes.CFUNCTYPE(c_void_p, c_void_p, c_void_p)(("wasmtime_context_get_fuel", _library))
 _set_fuel = ctypes.CFUNCTYPE(c_void_p, c_void_p, c_uint64)(("wasmtime_context_set_fuel", _library))
+_FUEL = c_uint64()
+_FUEL_AT = ctypes.addressof(_FUEL)
 set_epoch_deadline = ctypes.CFUNCTYPE(None, c_void_p, c_uint64)(("wasmtime_context_set_epoch_deadline", _library))
 
 
@@ -72,9 +75,12 @@ def context_of(store: wasmtime.Store) -> int:
     return ctypes.cast(store._context(), c_void_p).value or 0  # noqa: SLF001  # see the module docstring
 
 
+_encoded = lru_cache(maxsize=256)(str.encode)
+
+
 def find_export(store: wasmtime.Store, instance: wasmtime.Instance, name: str) -> Any | None:
     """The `wasmtime_extern_t` of an export, or None. 2 µs; listing all exports of QuickJS would take 8 ms."""
-    extern, encoded = _ffi.wasmtime_extern_t(), name.encode()
+    extern, encoded = _ffi.wasmtime_extern_t(), _encoded(name)
     found = _ffi.wasmtime_instance_export_get(
         store._context(),  # noqa: SLF001
         byref(instance._instance),  # noqa: SLF001
@@ -106,11 +112,10 @@ def call(context: int, function: int, values: Any, count: int) -> int | None:
 
 
 def get_fuel(context: int) -> int:
-    """Fuel left. Exact at any time that guest code is not running."""
-    fuel = c_uint64()
-    if _get_fuel(context, ctypes.addressof(fuel)):
+    """Fuel left. Exact at any time that guest code is not running. For one thread at a time."""
+    if _get_fuel(context, _FUEL_AT):
         raise RuntimeError("this engine does not meter fuel")
-    return fuel.value
+    return _FUEL.value
 
 
 def set_fuel(context: int, fuel: int) -> None:

@@ -69,6 +69,7 @@ def configuration(*, max_memory_bytes: int | None = None, target: str | None = N
     config.wasm_wide_arithmetic = False
     config.parallel_compilation = False
     config.memory_init_cow = True
+    config.memory_may_move = False  # so that a guest's memory base is fixed
     native.use_stack(config, NATIVE_STACK_BYTES)
     if target is not None:
         config.target = target
@@ -129,7 +130,18 @@ class Sandbox:
 class Guest:
     """One instance. Use it as a context manager: its memory is gone afterwards."""
 
-    __slots__ = ("_context", "_functions", "_instance", "_memory", "_store", "failure", "job", "sandbox")
+    __slots__ = (
+        "_base",
+        "_context",
+        "_functions",
+        "_instance",
+        "_memory",
+        "_size",
+        "_store",
+        "failure",
+        "job",
+        "sandbox",
+    )
 
     def __init__(self, sandbox: Sandbox, module: wasmtime.InstancePre, memory_bytes: int, job: Any = None) -> None:
         """
@@ -158,6 +170,9 @@ class Guest:
             ) from error
         memory = native.find_export(store, self._instance, "memory")
         self._memory = memory.of.memory if memory is not None and memory.kind == 3 else None
+        self._base = self._size = 0
+        if self._memory is not None:
+            self._base = native.memory_base(self._context, ctypes.addressof(self._memory)) or 0
 
     def __enter__(self) -> Self:
         """Nothing more to do: the instance is there."""
@@ -235,9 +250,12 @@ class Guest:
             raise StoppedError(Outcome.OUT_OF_MEMORY, "the program alone is over its memory limit")
 
     def _address(self, at: int, size: int) -> int:
-        if self._memory is None or at < 0 or size < 0 or at + size > self.memory_size:
+        end = at + size
+        if end > self._size:  # it may have grown; it never shrinks
+            self._size = self.memory_size
+        if end > self._size or at < 0 or size < 0:
             raise StoppedError(Outcome.TRAPPED, f"host call with {size} bytes at {at}, outside memory")
-        return int(native.memory_base(self._context, ctypes.addressof(self._memory)) or 0) + at
+        return self._base + at
 
     # -- limits --------------------------------------------------------------------------------------------------------
 

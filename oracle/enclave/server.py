@@ -88,7 +88,7 @@ class Enclave:
     def _execute(self, order: Execute, ask: Callable[[bytes], bytes | None]) -> ReceiptReply:
         request = order.request
         request_id = request.request_id
-        result = self._executor.execute(order, ask)
+        result = self._executor.execute(order, request_id, ask)
         output_hash, payee = keccak256(result.output), Address(order.payee)
         receipt = Receipt(request_id, result.outcome, output_hash, result.fuel_used, payee)
         signature = self._identity.sign(receipt, request.chain_id, request.coprocessor)

@@ -5,12 +5,11 @@
 // - A program may break any global it likes: that harms its own job only. What the host relies on is captured here first.
 ((host, global) => {
   "use strict";
-  const { apply, ownKeys } = Reflect;
-  const { freeze, defineProperty, prototype: ObjectPrototype } = Object;
-  const { parse } = JSON;
-  const { then, resolve } = { then: Promise.prototype.then, resolve: Promise.resolve };
+  const { apply } = Reflect;
+  const { freeze, defineProperty } = Object;
+  const { then } = Promise.prototype, { resolve } = Promise, { split } = String.prototype;
   const evaluate = global.eval;
-  const U8 = Uint8Array, Text = String, ErrorClass = Error, OutOfMemory = InternalError, PromiseClass = Promise;
+  const U8 = Uint8Array, Text = String, ErrorClass = Error, OutOfMemory = InternalError, PromiseClass = Promise, BigIntOf = BigInt;
   const Buffer = ArrayBuffer, View = ArrayBuffer.isView, search = RegExp.prototype.exec, join = Array.prototype.join;
   const LOCATION = /program\.js:\d+:\d+/;
   const FAILED = 0, FAILED_FOR_MEMORY = 1, THREW_NULL = 2; // the engine throws null if no error fits into memory
@@ -133,18 +132,19 @@
     main = evaluate("typeof main === 'function' ? main : undefined");
     if (main === undefined) throw new ErrorClass("the program defines no function main(input, request)");
   };
-  const start = (facts, size) => {
+  // What it returns is the output, if it is a string or a Uint8Array; otherwise finish or fail has said or will say it.
+  const start = (facts, input) => {
     try {
-      const { seed, ...rest } = parse(facts);
-      [a, b, c, d] = seed;
-      rest.chainId = BigInt(rest.chainId);
-      rest.nonce = BigInt(rest.nonce);
-      request = freeze(rest);
-      const input = new U8(size);
-      host.take(input);
+      const word = apply(split, facts, [" "]);
+      a = +word[12]; b = +word[13]; c = +word[14]; d = +word[15];
+      request = freeze({
+        id: word[0], coprocessor: word[1], consumer: word[2], programId: word[3], poolId: word[4], inputHash: word[5],
+        chainId: BigIntOf(word[6]), nonce: BigIntOf(word[7]),
+        createdAt: +word[8], deadline: +word[9], callbackGas: +word[10], maxFeeGwei: +word[11],
+      });
       const output = main(input, request);
-      const isThenable = (typeof output === "object" && output !== null) || typeof output === "function";
-      if (isThenable && !(output instanceof U8) && typeof output.then === "function") {
+      if (typeof output === "string" || output instanceof U8) return output;
+      if (((typeof output === "object" && output !== null) || typeof output === "function") && typeof output.then === "function") {
         apply(then, apply(resolve, PromiseClass, [output]), [finish, fail]);
       } else {
         finish(output);

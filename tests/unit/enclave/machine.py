@@ -96,7 +96,7 @@ class Machine:
             self.asked.append(content_hash)
             return self.contents.get(content_hash)
 
-        return self._thread.submit(self.executor.execute, order, ask).result()
+        return self._thread.submit(self.executor.execute, order, order.request.request_id, ask).result()
 
     def js(self, source: str, data: bytes = b"", **options: Any) -> Result:
         """Run a JavaScript program."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from oracle.crypto.hashing import keccak256
 from oracle.enclave.guest_api import FACTS
-from oracle.enclave.job import RANDOM_DOMAIN, RandomStream
+from oracle.enclave.job import RANDOM_DOMAIN, Job, RandomStream
 from oracle.types.program import Engine, Limits
 from oracle.types.receipt import Outcome
 from tests.unit.enclave.machine import CREATED_AT_S, Machine
@@ -63,7 +63,7 @@ def test_output_nothing_written_is_empty(machine: Machine) -> None:
 def test_fact_each_number_is_the_requests(machine: Machine, number: int) -> None:
     text = module(f"(call $output (i32.const 0) (call $fact (i32.const {number}) (i32.const 0)))")
     order = machine.order(bytes(wasmtime.wat2wasm(text)), engine=Engine.WASM)
-    expected = FACTS[number](order.request)
+    expected = FACTS[number](Job(Limits(), BLOB, order.request, order.request.request_id), order.request)
     assert machine.execute(order).output == expected
     assert len(expected) == (32 if number in (0, 1, 4, 5, 6) else 20 if number in (2, 3) else 8)
 
