@@ -28,7 +28,7 @@ from oracle.errors import ConfigurationError
 from oracle.parts import EXIT_CONFIGURATION, run_worker_alone, stop_on_signals
 from oracle.store.rows import EnclaveState
 from oracle.store.store import Store
-from oracle.wiring import enclave_sockets
+from oracle.wiring import enclave_sockets, now_ms
 
 _LOG = logging.getLogger(__name__)
 _POLL_S = 0.05
@@ -63,7 +63,6 @@ class Supervisor:
         self._directory = settings.data_dir.resolve() / "run"
         self._children = [_Child("-".join(part), part) for part in parts]
         self.stop = threading.Event()
-        self.failure: PartFailedError | None = None
 
     def run(self) -> None:
         """
@@ -82,6 +81,11 @@ class Supervisor:
                     self.stop.wait(_POLL_S)
             finally:
                 self._end()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether any part runs."""
+        return any(child.process is not None and child.process.poll() is None for child in self._children)
 
     def pids(self) -> dict[str, int]:
         """The processes that run now, by part."""
@@ -175,7 +179,8 @@ def running(settings: Settings, ready_within_s: float = 60.0) -> Iterator[Superv
     A whole pool in the background, ready to serve when the block begins and ended with it.
 
     Raises:
-        PartFailedError, ConfigurationError: as `run_up`, or it is not ready in time.
+        PartFailedError, ConfigurationError: as `run_up`; or it is not ready in time; or, at the end, it failed
+        meanwhile.
     """
     Store.open(settings.database, create=True).close()
     supervisor = Supervisor(settings, pool_parts(settings))
@@ -195,12 +200,14 @@ def running(settings: Settings, ready_within_s: float = 60.0) -> Iterator[Superv
     finally:
         supervisor.stop.set()
         thread.join()
+    if failures:
+        raise failures[0]
 
 
 def _await_ready(settings: Settings, failures: Sequence[BaseException], within_s: float) -> None:
-    deadline = time.monotonic() + within_s
+    deadline, since_ms = time.monotonic() + within_s, now_ms()
     with Store.open(settings.database) as store:
-        while not is_ready(store):
+        while not is_ready(store, since_ms):
             if failures:
                 raise failures[0]
             if time.monotonic() > deadline:
@@ -208,9 +215,14 @@ def _await_ready(settings: Settings, failures: Sequence[BaseException], within_s
             time.sleep(_READY_POLL_S)
 
 
-def is_ready(store: Store) -> bool:
-    """Whether the watcher follows the chain and an enclave is registered, which takes all the other parts."""
-    return store.chain.identity() is not None and any(e.state is EnclaveState.LIVE for e in store.enclaves.all())
+def is_ready(store: Store, since_ms: int = 0) -> bool:
+    """
+    Whether the watcher follows the chain and an enclave is registered, which takes all the other parts.
+
+    `since_ms` leaves out enclaves that were last seen before: those of an earlier run.
+    """
+    live = (e for e in store.enclaves.all() if e.state is EnclaveState.LIVE and e.seen_at_ms >= since_ms)
+    return store.chain.identity() is not None and any(live)
 
 
 def _enclave_parts(settings: Settings) -> list[tuple[str, ...]]:

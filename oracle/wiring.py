@@ -167,6 +167,7 @@ class Wiring:
             self.payee,
             now_ms,
             self._wake_receipts,
+            started_at_ms=now_ms(),
         )
 
     def close(self) -> None:

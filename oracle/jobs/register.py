@@ -45,6 +45,7 @@ class RegisterDependencies:
     operator: Address
     now_ms: Callable[[], int]
     wake_receipts: Callable[[Address], None]  # submit what this enclave signed before it was live
+    started_at_ms: int = 0  # of this process: what was live before is confirmed once
     renew_before_s: int = 3_600
     give_up_after_ms: int = 60_000  # on a registration that does not become live: attest again
 
@@ -67,8 +68,9 @@ def ensure_registered(dependencies: RegisterDependencies, enclave: Enclave) -> E
     if _is_fresh(dependencies, known, live_until_s, now_ms):
         if known is None:
             known = _attest(dependencies, enclave)
-        if known.state is not EnclaveState.LIVE or known.live_until_s != live_until_s:
-            dependencies.enclaves.record_live(description.signer, live_until_s)
+        is_news = known.state is not EnclaveState.LIVE or known.live_until_s != live_until_s
+        if is_news or known.seen_at_ms < dependencies.started_at_ms:
+            dependencies.enclaves.record_live(description.signer, live_until_s, now_ms)
             _LOG.info("enclave %s is registered", hex_of(description.signer), extra={"live_until_s": live_until_s})
             dependencies.wake_receipts(description.signer)
         return EnclaveState.LIVE

@@ -43,9 +43,9 @@ class Enclaves:
                 .on_conflict_do_update(index_elements=["signer"], set_=kept)
             )
 
-    def record_live(self, signer: Address, live_until_s: int) -> bool:
+    def record_live(self, signer: Address, live_until_s: int, now_ms: int) -> bool:
         """Any state -> LIVE: the registry says that `signer` is live until then."""
-        return self._set(signer, EnclaveState.LIVE, live_until_s=live_until_s)
+        return self._set(signer, EnclaveState.LIVE, live_until_s=live_until_s, seen_at_ms=now_ms)
 
     def record_dead(self, signer: Address) -> bool:
         """Any state -> DEAD: the registry refuses it."""

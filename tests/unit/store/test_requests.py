@@ -300,7 +300,7 @@ def test_enclave_quote_registration_and_death(store: Store) -> None:
     assert store.journal.is_in_flight(TransactionKind.REGISTER, SIGNER)
     with pytest.raises(ConflictError):
         store.journal.record(transaction(1, SIGNER, kind=TransactionKind.REGISTER), 2_000)
-    assert store.enclaves.record_live(SIGNER, 2_000_000_000)
+    assert store.enclaves.record_live(SIGNER, 2_000_000_000, 3_000)
     store.enclaves.record_quote(enclave)
     found = store.enclaves.get(SIGNER)
     assert found is not None
