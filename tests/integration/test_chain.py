@@ -85,7 +85,7 @@ def test_other_pools_requests_are_not_read(chain: Chain) -> None:
 def test_settlement_gas_is_enough_for_the_exact_gas_callback(
     chain: Chain, output_bytes: int, callback_gas: int
 ) -> None:
-    """P8: `simulate` runs with the very gas limit that is sent. The consumer is a contract that burns all it gets."""
+    """P10: `simulate` runs with the very gas limit that is sent. The consumer is a contract that burns all it gets."""
     enclave = FakeEnclave()
     register(chain, enclave)
     # PUSH0 JUMPDEST JUMP-to-itself: an endless loop as the consumer's code
