@@ -19,7 +19,7 @@ from toolchain import ROOT, solc
 
 ARTIFACTS = ROOT / "oracle" / "chain" / "artifacts"
 TEST_ARTIFACTS = ROOT / "build" / "artifacts"
-TEST_CONTRACTS = ("tests/contracts/GasConsumer.sol",)  # those that Python tests and benches deploy
+TEST_CONTRACTS = ("tests/contracts/consumers/GasConsumer.sol",)  # those that Python tests and benches deploy
 _IMPORT = re.compile(r'^import\s[^;"]*"([^"]+)"\s*;', re.MULTILINE)
 
 

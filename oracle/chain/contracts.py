@@ -128,18 +128,20 @@ Delivery = tuple[Receipt, bytes]  # a receipt and the output it hashes
 
 def _delivery(delivery: Delivery) -> tuple[bytes, int, int, bytes]:
     receipt, output = delivery
-    return receipt.request_id, int(receipt.outcome), receipt.fuel_used, output
+    return receipt.request_id, receipt.fuel_used, int(receipt.outcome), output
 
 
 def encode_fulfill(pool_id: PoolId, delivery: Delivery, proof: bytes) -> bytes:
     """Calldata of `Coprocessor.fulfill`."""
-    return abi("Coprocessor").encode("fulfill", pool_id, delivery[0].payee, _delivery(delivery), proof)
+    request_id, fuel_used, outcome, output = _delivery(delivery)
+    arguments = (request_id, fuel_used, outcome, pool_id, output, proof, delivery[0].payee)
+    return abi("Coprocessor").encode("fulfill", *arguments)
 
 
 def encode_fulfill_batch(pool_id: PoolId, deliveries: Sequence[Delivery], proof: bytes) -> bytes:
     """Calldata of `Coprocessor.fulfillBatch`. All deliveries name the same payee."""
     items = [_delivery(delivery) for delivery in deliveries]
-    return abi("Coprocessor").encode("fulfillBatch", pool_id, deliveries[0][0].payee, items, proof)
+    return abi("Coprocessor").encode("fulfillBatch", pool_id, items, deliveries[0][0].payee, proof)
 
 
 def encode_expire(request_id: RequestId, pool_id: PoolId) -> bytes:
@@ -155,7 +157,7 @@ def encode_register(signer: Address, sealing_key: bytes, operator: Address, anch
 # -- events ------------------------------------------------------------------------------------------------------------
 
 CREATED = keccak256(b"RequestCreated(bytes32,bytes32,address,bytes32,uint256,bytes)")
-SETTLED = keccak256(b"RequestSettled(bytes32,address,uint8,bool,uint64,uint128)")
+SETTLED = keccak256(b"RequestSettled(bytes32,address,uint256)")
 EXPIRED = keccak256(b"RequestExpired(bytes32,bool)")
 
 
@@ -172,9 +174,9 @@ def decode_event(log: Mapping[str, Any], chain_id: int) -> Event:
         if topics[0] == CREATED:
             return _created(topics, body, chain_id, Address(data(log["address"])), block, transaction)
         if topics[0] == SETTLED:
-            outcome, called, fuel, fee = (int.from_bytes(body[at : at + 32]) for at in (0, 32, 64, 96))
-            payee = Address(topics[2][12:])
-            return Settled(RequestId(topics[1]), payee, Outcome(outcome), bool(called), fuel, fee, block, transaction)
+            fee, fuel = int.from_bytes(body[:16]), int.from_bytes(body[16:24])  # Settlement, one packed word
+            outcome, called, payee = Outcome(body[30]), bool(body[31]), Address(topics[2][12:])
+            return Settled(RequestId(topics[1]), payee, outcome, called, fuel, fee, block, transaction)
         if topics[0] == EXPIRED:
             return Expired(RequestId(topics[1]), bool(int.from_bytes(body[:32])), block, transaction)
     except (KeyError, IndexError, ValueError) as error:

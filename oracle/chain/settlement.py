@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import eth_abi.abi
+from eth_abi.abi import decode as abi_decode
 from eth_abi.exceptions import DecodingError
 
 from oracle.chain.contracts import EXPIRED, SETTLED, abi, decode_event
@@ -67,13 +67,18 @@ def decode_delivery(calldata: bytes) -> Delivered | None:
     if name is None:
         return None
     try:
-        pool_id, payee, items, proof = eth_abi.abi.decode(functions[name][1], calldata[4:])
+        values = abi_decode(functions[name][1], calldata[4:])
     except DecodingError:
         return None
-    deliveries: Sequence[Any] = [items] if name == "fulfill" else items
+    deliveries: Sequence[Any]
+    if name == "fulfill":
+        request_id, fuel_used, outcome, pool_id, output, proof, payee = values
+        deliveries = [(request_id, fuel_used, outcome, output)]
+    else:
+        pool_id, deliveries, payee, proof = values
     account = Address(bytes.fromhex(payee.removeprefix("0x")))
     receipts = tuple(
-        Receipt(RequestId(request_id), Outcome(outcome), keccak256(output), fuel, account)
-        for request_id, outcome, fuel, output in deliveries
+        Receipt(RequestId(request_id), Outcome(outcome), keccak256(output), fuel_used, account)
+        for request_id, fuel_used, outcome, output in deliveries
     )
     return Delivered(PoolId(pool_id), receipts, tuple(item[3] for item in deliveries), proof, name == "fulfillBatch")

@@ -124,7 +124,8 @@ def _send(
 ) -> Created:
     wallet, coprocessor = account(settings, rpc), address(settings, "coprocessor")
     now = ChainReader(rpc, settings.chain_id, coprocessor).head().timestamp_s
-    arguments = (program_id, pool(settings).pool_id, given, callback_gas, max(now, int(time.time())) + timeout_s)
+    deadline_s = max(now, int(time.time())) + timeout_s
+    arguments = (program_id, pool(settings).pool_id, deadline_s, callback_gas, given)
     tx_receipt = wallet.call("Coprocessor", coprocessor, "request", *arguments, value_wei=fee_wei)
     created = decode_event(tx_receipt["logs"][0], settings.chain_id)
     assert isinstance(created, Created)

@@ -61,9 +61,9 @@ class Chain:
         arguments = (
             self.program.program_id if program_id is None else program_id,
             self.pool_id,
-            given,
-            callback_gas,
             self.reader.head().timestamp_s + wait_s,
+            callback_gas,
+            given,
         )
         tx_receipt = self.asker.call("Coprocessor", self.coprocessor, "request", *arguments, value_wei=10**16)
         created = decode_event(tx_receipt["logs"][0], anvil.CHAIN_ID)
