@@ -138,8 +138,7 @@ class JavaScript:
         """Call `main` in a fresh guest with at most `fuel`."""
         with Guest(self._sandbox, self._module, job.limits.memory_bytes, job) as guest:
             guest.grow_to(program.memory_bytes)
-            for at, run in program.runs:
-                guest.write(at, run)
+            guest.write_all(program.runs)
             guest.fuel = fuel
             job.start_clock(guest)
             try:

@@ -15,7 +15,7 @@ One guest runs at a time; `oracle.enclave.executor` holds the lock. The thread t
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ctypes import c_uint64
 from typing import Any, Final, Self
 
@@ -237,6 +237,19 @@ class Guest:
             StoppedError: not wholly inside it.
         """
         ctypes.memmove(self._address(at, len(data)), data, len(data))
+
+    def write_all(self, runs: Sequence[tuple[int, bytes]]) -> None:
+        """
+        Copy several runs into guest memory, in ascending order.
+
+        Raises:
+            StoppedError: the last is not wholly inside it.
+        """
+        if runs:
+            self._address(runs[-1][0], len(runs[-1][1]))
+        base, move = self._base, ctypes.memmove
+        for at, run in runs:
+            move(base + at, run, len(run))
 
     def grow_to(self, size: int) -> None:
         """

@@ -31,16 +31,18 @@
   });
 
   publish("TextDecoder", class TextDecoder {
-    constructor(label = "utf-8", { fatal = false, ignoreBOM = false } = {}) {
-      if (!["utf-8", "utf8"].includes(Text(label).toLowerCase())) throw new RangeError("TextDecoder knows utf-8 only");
-      this.fatal = !!fatal;
-      this.ignoreBOM = !!ignoreBOM;
+    constructor(label = "utf-8", options = undefined) {
+      if (label !== "utf-8" && !["utf-8", "utf8"].includes(Text(label).toLowerCase())) {
+        throw new RangeError("TextDecoder knows utf-8 only");
+      }
+      this.fatal = !!options?.fatal;
+      this.ignoreBOM = !!options?.ignoreBOM;
     }
     get encoding() { return "utf-8"; }
     decode(data = new U8(0)) {
       const text = host.decode(bytesOf(data, "what TextDecoder decodes"), this.fatal ? 1 : 0);
       if (text === undefined) throw new TypeError("the bytes are not UTF-8");
-      return !this.ignoreBOM && text[0] === "\ufeff" ? text.slice(1) : text;
+      return text[0] === "\ufeff" && !this.ignoreBOM ? text.slice(1) : text;
     }
   });
 
