@@ -93,11 +93,23 @@ contract ProgramRegistry is IProgramRegistry {
 
     /// @dev Takes only what `store` has put at the address that follows from its bytes.
     function _concatenate(address[] memory chunks) private view returns (bytes memory whole) {
+        uint256 size;
         for (uint256 i; i < chunks.length; ++i) {
             require(chunks[i].code.length > 1, ChunkNotStored(chunks[i]));
+            size += chunks[i].code.length - 1;
+        }
+        whole = new bytes(size);
+
+        uint256 offset = 32;
+        for (uint256 i; i < chunks.length; ++i) {
             bytes memory chunk = SSTORE2.read(chunks[i]);
             require(SSTORE2.predictCounterfactualAddress(chunk, SALT) == chunks[i], ChunkNotStored(chunks[i]));
-            whole = bytes.concat(whole, chunk);
+            uint256 length = chunk.length;
+            assembly ("memory-safe") {
+                mcopy(add(whole, offset), add(chunk, 32), length)
+                mstore(0x40, chunk) // its memory serves the next one
+            }
+            offset += length;
         }
     }
 }

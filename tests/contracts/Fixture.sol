@@ -13,6 +13,14 @@ import {ProgramId} from "contracts/types/Program.sol";
 import {Outcome, Receipt as SignedReceipt} from "contracts/types/Receipt.sol";
 import {RequestId} from "contracts/types/Request.sol";
 
+/// @notice What all test consumers have in common.
+interface Asker {
+    function ask(ProgramId program, PoolId pool, bytes memory input, uint32 callbackGas, uint256 wait)
+        external
+        payable
+        returns (RequestId);
+}
+
 /// @notice The deployed system with one live enclave, as every suite starts from it. Signatures are real.
 abstract contract Fixture is Test {
     uint256 internal constant ROOT_KEY = uint256(keccak256("adyton development root"));
@@ -25,7 +33,7 @@ abstract contract Fixture is Test {
     uint32 internal constant BASE_FEE_GWEI = 1_000;
     uint32 internal constant GAS_PRICE_MWEI = 2_000;
     uint32 internal constant FUEL_PRICE_WEI = 50;
-    uint32 internal constant CALLBACK_GAS = 100_000;
+    uint32 internal constant CALLBACK_GAS = 1_000_000;
     uint256 internal constant MAX_FEE = 0.01 ether;
 
     address internal immutable OWNER = makeAddr("owner");
@@ -68,6 +76,22 @@ abstract contract Fixture is Test {
         return abi.encode(
             content.measurement, content.reportData, content.platform, content.validUntil, abi.encodePacked(r, s, v)
         );
+    }
+
+    /* ------------------------------------------------ requests ------------------------------------------------ */
+
+    /// @dev An hour to answer, `CALLBACK_GAS`, `MAX_FEE`: the ordinary request.
+    function _ask(Asker consumer) internal returns (RequestId) {
+        return consumer.ask{value: MAX_FEE}(PROGRAM, pool, "input", CALLBACK_GAS, 1 hours);
+    }
+
+    function _isOpen(RequestId requestId) internal view returns (bool) {
+        return coprocessor.openRequest(requestId, pool).isOpen();
+    }
+
+    function _list(address one) internal pure returns (address[] memory list) {
+        list = new address[](1);
+        list[0] = one;
     }
 
     /* ------------------------------------------------ receipts ------------------------------------------------ */

@@ -2,7 +2,7 @@
 pragma solidity ^0.8.30;
 
 import {Fixture} from "../Fixture.sol";
-import {GasConsumer} from "../GasConsumer.sol";
+import {GasConsumer} from "../consumers/GasConsumer.sol";
 import {Vm} from "forge-std/Vm.sol";
 
 import {Delivery} from "contracts/interfaces/ICoprocessor.sol";

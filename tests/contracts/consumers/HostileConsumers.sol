@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.30;
+
+import {Delivery, ICoprocessor} from "contracts/interfaces/ICoprocessor.sol";
+import {ICoprocessorConsumer} from "contracts/interfaces/ICoprocessorConsumer.sol";
+import {PoolId} from "contracts/types/Pool.sol";
+import {ProgramId} from "contracts/types/Program.sol";
+import {Outcome} from "contracts/types/Receipt.sol";
+import {RequestId} from "contracts/types/Request.sol";
+
+/// @notice Asks like any consumer; what it does when called back is the heir's mischief.
+abstract contract HostileConsumer is ICoprocessorConsumer {
+    ICoprocessor internal immutable COPROCESSOR;
+
+    constructor(ICoprocessor coprocessor) {
+        COPROCESSOR = coprocessor;
+    }
+
+    receive() external payable virtual {}
+
+    function ask(ProgramId program, PoolId pool, bytes memory input, uint32 callbackGas, uint256 wait)
+        external
+        payable
+        returns (RequestId)
+    {
+        return COPROCESSOR.request{value: msg.value}(program, pool, uint64(block.timestamp + wait), callbackGas, input);
+    }
+
+    function onReceipt(RequestId, Outcome, bytes calldata) external {
+        _misbehave();
+    }
+
+    function onExpired(RequestId) external {
+        _misbehave();
+    }
+
+    function _misbehave() internal virtual;
+}
+
+/// @notice Reverts whenever it is called back.
+contract RevertingConsumer is HostileConsumer {
+    constructor(ICoprocessor coprocessor) HostileConsumer(coprocessor) {}
+
+    function _misbehave() internal pure override {
+        revert("no");
+    }
+}
+
+/// @notice Uses up whatever gas it gets.
+contract BurningConsumer is HostileConsumer {
+    constructor(ICoprocessor coprocessor) HostileConsumer(coprocessor) {}
+
+    function _misbehave() internal pure override {
+        while (true) {}
+    }
+}
+
+/// @notice Returns, or reverts with, a megabyte. If that were copied, the submitter would pay for it.
+contract BombConsumer is HostileConsumer {
+    bool private immutable REVERTS;
+
+    constructor(ICoprocessor coprocessor, bool reverts) HostileConsumer(coprocessor) {
+        REVERTS = reverts;
+    }
+
+    function _misbehave() internal view override {
+        bool reverts = REVERTS;
+        assembly {
+            if reverts { revert(0, 1000000) }
+            return(0, 1000000)
+        }
+    }
+}
+
+/// @notice Runs prepared calls of the coprocessor when called back, and notes which of them went through.
+contract ReenteringConsumer is HostileConsumer {
+    bytes[] private _calls;
+    bool[] public succeeded;
+
+    constructor(ICoprocessor coprocessor) HostileConsumer(coprocessor) {}
+
+    function prepare(bytes calldata data) external {
+        _calls.push(data);
+    }
+
+    function attempts() external view returns (uint256) {
+        return succeeded.length;
+    }
+
+    function _misbehave() internal override {
+        for (uint256 i; i < _calls.length; ++i) {
+            (bool ok,) = address(COPROCESSOR).call(_calls[i]);
+            succeeded.push(ok);
+        }
+    }
+}
+
+/// @notice Measures the gas that its callback starts with, as well as it can from inside.
+contract GasMeter is HostileConsumer {
+    uint256 public gasAtEntry;
+
+    constructor(ICoprocessor coprocessor) HostileConsumer(coprocessor) {}
+
+    function _misbehave() internal override {
+        gasAtEntry = gasleft();
+    }
+}
+
+/// @notice Takes no money.
+contract PennilessConsumer is HostileConsumer {
+    constructor(ICoprocessor coprocessor) HostileConsumer(coprocessor) {}
+
+    receive() external payable override {
+        revert("no money");
+    }
+
+    function withdraw(address[] calldata payees, address payable to) external returns (uint256) {
+        return COPROCESSOR.withdrawRefunds(payees, to);
+    }
+
+    function _misbehave() internal pure override {}
+}
