@@ -62,11 +62,11 @@ abstract contract Fixture is Test {
     /* ---------------------------------------------- registrations --------------------------------------------- */
 
     function _register(address signer) internal {
-        registry.register(signer, SEALING_KEY, OPERATOR, block.number - 1, _quote(signer, BUILD, type(uint64).max));
+        registry.register(signer, SEALING_KEY, OPERATOR, vm.getBlockNumber() - 1, _quote(signer, BUILD, type(uint64).max));
     }
 
     function _quote(address signer, MeasurementId build, uint64 validUntil) internal view returns (bytes memory) {
-        bytes32 reportData = registry.reportData(signer, SEALING_KEY, OPERATOR, blockhash(block.number - 1));
+        bytes32 reportData = registry.reportData(signer, SEALING_KEY, OPERATOR, blockhash(vm.getBlockNumber() - 1));
         return _quote(ROOT_KEY, Attestation(build, reportData, PLATFORM, validUntil));
     }
 
