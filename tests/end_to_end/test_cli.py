@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+from click.testing import CliRunner
 
 from oracle.cli import adyton as group
 from oracle.config import load
@@ -20,6 +21,13 @@ SEVEN, FOURTEEN = hex_of((7).to_bytes(32)), hex_of((14).to_bytes(32))
 @pytest.fixture(scope="module")
 def program_id(stack, tmp_path_factory):
     return publish(stack, tmp_path_factory.mktemp("cli") / "double.js", DOUBLE)
+
+
+@pytest.fixture(scope="module")
+def receipt(stack, program_id):
+    environment = {"ADYTON_CONFIG": str(stack.directory / SETTINGS_FILE)}
+    request_id = json.loads(run("request", program_id, "--json", "--input", SEVEN, **environment).stdout)["request_id"]
+    return json.loads(run("receipt", "show", request_id, **environment).stdout)
 
 
 def publish(stack, path, source, *options):
@@ -45,10 +53,11 @@ def assert_one_sentence(done, said, code=1):
 @pytest.mark.parametrize(
     "command", [(), *((name,) for name in group.commands), ("program", "publish"), ("receipt", "verify")]
 )
-def test_help_of_every_command_needs_no_settings(bare_adyton, command):
-    done = bare_adyton(*command, "--help")
-    assert done.returncode == 0
-    assert "Usage" in done.stdout
+def test_help_of_every_command_needs_no_settings(command, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(group, [*command, "--help"])
+    assert done.exit_code == 0
+    assert "Usage" in done.output
 
 
 def test_request_completed_prints_output_and_exits_0(adyton, program_id):
@@ -106,10 +115,8 @@ def test_receipt_shown_then_verified_from_its_file(adyton, program_id, tmp_path)
         ("output", None, "not a receipt"),
     ],
 )
-def test_receipt_changed_in_any_field_is_refused(adyton, program_id, tmp_path, field, value, said):
-    request_id = requested(adyton, program_id, "--input", SEVEN)[1]["request_id"]
-    document = json.loads(adyton("receipt", "show", request_id).stdout)
-    document[field] = value
+def test_receipt_changed_in_any_field_is_refused(adyton, receipt, tmp_path, field, value, said):
+    document = receipt | {field: value}
     file = tmp_path / "receipt.json"
     file.write_text(json.dumps(document))
     assert_one_sentence(adyton("receipt", "verify", str(file), "--offline"), said)
