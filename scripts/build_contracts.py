@@ -80,13 +80,16 @@ def build() -> list[str]:
     """Write the artifacts and return their names. Abstract contracts and interfaces have an ABI and no bytecode."""
     profile = settings()
     output = solcx.compile_standard(compiler_input(profile), solc_binary=solc())
+    for directory in (ARTIFACTS, TEST_ARTIFACTS):
+        directory.mkdir(parents=True, exist_ok=True)
+        for stale in directory.glob("*.json"):
+            stale.unlink()
     names = []
     for unit, contracts in sorted(output["contracts"].items()):
         is_ours = unit.startswith(profile["src"] + "/")
         if not is_ours and unit not in TEST_CONTRACTS:
             continue
         directory = ARTIFACTS if is_ours else TEST_ARTIFACTS
-        directory.mkdir(parents=True, exist_ok=True)
         for name, contract in sorted(contracts.items()):
             (directory / f"{name}.json").write_text(artifact(unit, contract))
             names.append(name)
