@@ -8,6 +8,7 @@ measurement, then lock down, then serve. Writes `ready` to stdout when hosts may
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import logging
 import os
@@ -138,6 +139,8 @@ def run(socket_path: Path, ceilings: Limits, *, is_locked: bool, parent: int | N
         active.append("seccomp")
     me = {"signer": "0x" + identity.signer.hex(), "measurement": "0x" + identity.measurement.hex()}
     _logger.info("ready", extra={**me, "lockdown": ",".join(active) or "none", "socket": str(socket_path)})
+    gc.collect()
+    gc.freeze()  # what lives now lives for ever: no job need look at it again
     opened.set()
     sys.stdout.write("ready\n")
     sys.stdout.flush()

@@ -22,7 +22,7 @@ from typing import Any, Final, Self
 import wasmtime
 
 from oracle.enclave import native
-from oracle.enclave.outcome import StoppedError
+from oracle.enclave.outcome import HostError, StoppedError
 from oracle.types.receipt import Outcome
 
 TICK_S: Final = 0.02
@@ -105,14 +105,14 @@ class Sandbox:
         `body(guest, *arguments)` gets unsigned integers. What it raises stops the guest.
         """
         parameters, _, result = signature.partition(">")
-        masks = [_MASK[letter] for letter in parameters]
+        plan = [(native.RAW_VALUE_WORDS * i, _MASK[letter]) for i, letter in enumerate(parameters)]
         result_mask = _MASK[result] if result else 0
 
         def callback(_env: object, _caller: object, values: Any, _count: int) -> int:
             guest = self.guest
             try:
                 assert guest is not None
-                returned = body(guest, *(values[2 * i] & mask for i, mask in enumerate(masks)))
+                returned = body(guest, *[values[i] & mask for i, mask in plan])
                 if result:
                     values[0] = (returned or 0) & result_mask
             except BaseException as error:  # noqa: BLE001  # nothing may unwind through wasm frames
@@ -148,7 +148,8 @@ class Guest:
         Instantiate `module`, with fuel that does not count and no time limit; its start function must be gone.
 
         Raises:
-            StoppedError: active segments do not fit, or its memory or tables are over the limits.
+            StoppedError: active segments do not fit.
+            HostError: the pool has no room, which is not the program's doing.
         """
         self.sandbox, self.job = sandbox, job
         self.failure: BaseException | None = None
@@ -163,11 +164,9 @@ class Guest:
         except wasmtime.Trap as error:
             store.close()
             raise StoppedError(Outcome.TRAPPED, "a data or element segment does not fit") from error
-        except wasmtime.WasmtimeError as error:
+        except wasmtime.WasmtimeError as error:  # the program's own limits were checked when it was prepared
             store.close()
-            raise StoppedError(
-                Outcome.INVALID_PROGRAM, f"cannot be instantiated: {str(error).splitlines()[0]}"
-            ) from error
+            raise HostError("internal", f"no instance could be made: {str(error).splitlines()[0]}") from error
         memory = native.find_export(store, self._instance, "memory")
         self._memory = memory.of.memory if memory is not None and memory.kind == 3 else None
         self._base = self._size = 0

@@ -114,7 +114,6 @@ class _Connection:
     def serve(self) -> None:
         """Answer until the host leaves or the stream is out of step."""
         while True:
-            self._stream.settimeout(None)
             try:
                 body = read_frame(self._stream)
             except InvalidInputError as error:
@@ -140,6 +139,7 @@ class _Connection:
         self._send(Need(content_hash))
         try:
             body = read_frame(self._stream)
+            self._stream.settimeout(None)
         except InvalidInputError as error:
             raise ConnectionError("the stream is out of step") from error
         message = parse_host_message(body)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
@@ -13,6 +14,7 @@ from oracle.crypto.hashing import keccak256
 from oracle.enclave.main import CEILINGS
 from oracle.enclave.outcome import HostError, Result
 from oracle.enclave.protocol import Execute
+from oracle.enclave.sandbox import Guest
 from oracle.types.ids import Address, ProgramId
 from oracle.types.pool import Pool
 from oracle.types.program import Engine, Limits, Manifest
@@ -166,3 +168,16 @@ def test_execute_same_code_under_two_manifests_is_two_programs(machine: Machine)
     code = b"function main() { return new Uint8Array(100) }"
     assert machine.execute(machine.order(code, limits=Limits(output_bytes=99))).outcome is Outcome.OUTPUT_TOO_LARGE
     assert machine.execute(machine.order(code, limits=Limits(output_bytes=100))).outcome is Outcome.COMPLETED
+
+
+def test_execute_no_room_for_an_instance_is_an_error_and_no_receipt(machine: Machine) -> None:
+    order = machine.order(ECHO, b"room")
+    machine.execute(order)
+    javascript = machine.executor._javascript
+    with ExitStack() as crowd:
+        for _ in range(4):  # all that the pool holds
+            crowd.enter_context(Guest(javascript._sandbox, javascript._module, 4 << 20))
+        with pytest.raises(HostError) as caught:
+            machine.execute(order)
+    assert caught.value.code == "internal"
+    assert machine.execute(order).output == b"room"
