@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from Crypto.Hash import keccak
+import sha3
 
 HASH_BYTES = 32
 
 
 def keccak256(data: bytes) -> bytes:
     """Keccak-256 as Ethereum uses it (the original padding, not FIPS 202): 32 bytes."""
-    return keccak.new(digest_bits=256, data=data).digest()
+    digest: bytes = sha3.keccak_256(data).digest()
+    return digest
