@@ -37,7 +37,7 @@ from oracle.broker import (
 from oracle.chain.heads import Heads
 from oracle.chain.watcher import Watcher
 from oracle.config import Settings, load
-from oracle.errors import AdytonError, RetryableError, StoreError
+from oracle.errors import AdytonError, ChainError, ChainMismatchError, RetryableError
 from oracle.jobs.register import ensure_registered
 from oracle.process import die_with_parent
 from oracle.store.rows import EnclaveState
@@ -85,7 +85,9 @@ def _watch(watcher: Watcher, heads: Heads, stop: threading.Event, tick: Callable
         tick()
         try:
             moved = watcher.step()
-        except RetryableError as error:
+        except ChainMismatchError:
+            raise
+        except (RetryableError, ChainError) as error:  # a node's own errors pass as well, however it words them
             _LOG.log(logging.DEBUG if failing else logging.WARNING, "cannot read the chain, trying again: %s", error)
             failing = True
             stop.wait(_RETRY_S)
@@ -108,8 +110,7 @@ def run_worker_alone(settings: Settings) -> None:
             return
         app = celery_app(settings)
         add_worker_tasks(app, wiring)
-        registrar = threading.Thread(target=_keep_registered, args=(wiring, stop), name="registrar", daemon=True)
-        registrar.start()
+        registrar = _background("registrar", _keep_registered, wiring, stop)
         _consume(app, stop, queue_name(settings, EXECUTE), "threads", settings.worker_concurrency)
         stop.set()
         registrar.join(timeout=5)
@@ -140,8 +141,7 @@ def run_submitter(settings: Settings) -> None:
             return
         app = celery_app(settings)
         add_submitter_tasks(app, wiring, sent.set)
-        tender = threading.Thread(target=_tend, args=(wiring, stop, sent), name="tender", daemon=True)
-        tender.start()
+        tender = _background("tender", _tend, wiring, stop, sent)
         _consume(app, stop, queue_name(settings, SUBMIT), "solo", 1)
         stop.set()
         sent.set()
@@ -159,7 +159,7 @@ def _tend(wiring: Wiring, stop: threading.Event, sent: threading.Event) -> None:
                 wiring.submitter.resume()
                 resumed = True
             in_flight = wiring.submitter.tend()
-        except (RetryableError, StoreError) as error:
+        except AdytonError as error:
             _LOG.debug("cannot look after transactions now: %s", error)
         if in_flight:
             stop.wait(_TEND_S)
@@ -193,7 +193,7 @@ def _consume(app: Celery, stop: threading.Event, queue: str, pool: str, concurre
     """
     if not await_broker(app, stop):
         return
-    threading.Thread(target=_start_anew_without_broker, args=(app, stop), name="sentinel", daemon=True).start()
+    _background("sentinel", _start_anew_without_broker, app, stop)
     logging.getLogger("celery.worker.request").addFilter(_without_traceback)
     warnings.filterwarnings("ignore", category=SecurityWarning)  # as root in a container; the code run here is ours
     worker = app.Worker(
@@ -211,6 +211,21 @@ def _consume(app: Celery, stop: threading.Event, queue: str, pool: str, concurre
     except SystemExit as ended:
         if ended.code:
             _start_anew()
+
+
+def _background(name: str, function: Callable[..., None], *arguments: object) -> threading.Thread:
+    """A thread whose unexpected end ends the process: half a part would look alive and do nothing."""
+
+    def run() -> None:
+        try:
+            function(*arguments)
+        except Exception:  # noqa: BLE001  # a bug: logged with its traceback, and the process starts again
+            _LOG.exception("the %s failed", name)
+            os._exit(1)
+
+    thread = threading.Thread(target=run, name=name, daemon=True)
+    thread.start()
+    return thread
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:

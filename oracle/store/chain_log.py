@@ -176,10 +176,9 @@ class ChainLog:
 
     @staticmethod
     def _require_cursor(connection: Connection, expected: BlockRef) -> None:
+        connection.execute(select(identity.c.id).with_for_update()).scalar_one()  # one watcher at a time, from here on
         newest = connection.execute(select(func.max(blocks.c.number))).scalar_one()
-        actual = connection.execute(
-            select(blocks.c.hash).where(blocks.c.number == newest).with_for_update()
-        ).scalar_one()
+        actual = connection.execute(select(blocks.c.hash).where(blocks.c.number == newest)).scalar_one()
         if (newest, actual) != (expected.number, expected.hash):
             raise CursorMovedError("the cursor", f"block {expected.number}", f"block {newest}")
 

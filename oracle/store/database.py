@@ -22,7 +22,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.schema import Table
 
 from oracle.errors import ConfigurationError
-from oracle.store.errors import ConflictError, StoreLockedError, StoreMissingError, StoreUnreachableError
+from oracle.store.errors import RowTakenError, StoreLockedError, StoreMissingError, StoreUnreachableError
 
 BUSY_TIMEOUT_S = 10.0
 _WRITE = "adyton_write"
@@ -83,7 +83,7 @@ class Database:
                 raise StoreLockedError(f"the database {self.name} is locked by another process: {reason}") from error
             raise StoreUnreachableError(f"the database {self.name} cannot be used: {reason}") from error
         except exc.IntegrityError as error:
-            raise ConflictError("a row", "absent", "there") from error
+            raise RowTakenError("a row", "absent", "there") from error
         except (exc.InterfaceError, exc.InternalError) as error:
             raise StoreUnreachableError(f"the database {self.name} cannot be used: {error.orig}") from error
 

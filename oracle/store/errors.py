@@ -8,7 +8,8 @@ Why the database refuses.
     ├── SchemaMismatchError        a database of another version, or not one of ours
     └── ConflictError              a compare-and-set lost: somebody else moved it; carries (what, expected, actual)
         ├── CursorMovedError       another watcher advanced the cursor; also a RetryableError
-        └── NonceTakenError        another submitter took the nonce; also a RetryableError
+        ├── NonceTakenError        another submitter took the nonce; also a RetryableError
+        └── RowTakenError          another process wrote the same row first; also a RetryableError
 """
 
 from __future__ import annotations
@@ -48,3 +49,7 @@ class CursorMovedError(ConflictError, RetryableError):
 
 class NonceTakenError(ConflictError, RetryableError):
     """Another submitter took the nonce."""
+
+
+class RowTakenError(ConflictError, RetryableError):
+    """Another process wrote the same row first."""

@@ -314,3 +314,21 @@ def test_transitions_race_exactly_one_wins(store: Store) -> None:
     with ThreadPoolExecutor(8) as threads:
         won = list(threads.map(lambda _: store.requests.record_receipt(receipt(request_id), 2_000), range(16)))
     assert sum(won) == 1
+
+
+def test_advance_two_watchers_race_exactly_one_wins_each_step(store: Store) -> None:
+    """P4."""
+
+    def watch(_: int) -> int:
+        won = 0
+        while (cursor := store.chain.cursor()).number < 40:
+            try:
+                store.chain.advance(cursor, block(cursor.number + 1), [created(cursor.number, cursor.number + 1)], 0, 0)
+                won += 1
+            except CursorMovedError:
+                continue
+        return won
+
+    with ThreadPoolExecutor(3) as threads:
+        assert sum(threads.map(watch, range(3))) == 30
+    assert store.requests.counts()[RequestState.PENDING] == 30
