@@ -50,6 +50,7 @@ CEILINGS: Final = Limits(
     log_bytes=64 << 10,
     stack_bytes=1 << 20,
 )
+EXIT_CONFIGURATION: Final = 78  # sysexits.h: starting it again cannot help
 _PARENT_CHECK_TICKS = 25
 _WARM_UP = {
     Engine.JS: b"function main(input) { return new TextEncoder().encode(new TextDecoder().decode(input)); }",
@@ -181,7 +182,7 @@ def main() -> int:
         run(arguments.socket, parse_ceilings(arguments.ceilings), is_locked=not arguments.no_lockdown, parent=parent)
     except ConfigurationError as error:
         _logger.error("%s", error)  # noqa: TRY400  # an operator's mistake, not a crash
-        return 1
+        return EXIT_CONFIGURATION
     except KeyboardInterrupt:
         os._exit(0)  # threads inside guests are not waited for
     return 0
