@@ -173,7 +173,7 @@ def run_enclave(settings: Settings, number: int = 0) -> None:
     require_socket_path(path)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     ceilings = {field.name: getattr(settings, f"ceiling_{field.name}") for field in fields(Limits)}
-    arguments = [sys.executable, "-m", "oracle.enclave.main", "--socket", str(path), "--exit-with-parent"]
+    arguments = [sys.executable, "-m", "oracle.enclave.main", "--socket", str(path)]
     arguments += ["--ceilings", json.dumps(ceilings), "--log-format", settings.log_format]
     os.execv(sys.executable, arguments)  # noqa: S606  # our own interpreter, no shell
 
