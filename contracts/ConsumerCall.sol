@@ -8,9 +8,9 @@ import {RequestId} from "./types/Request.sol";
 /// @title ConsumerCall
 /// @notice Calls a consumer back with exactly the gas it asked for, or reverts; never copies what it returns.
 library ConsumerCall {
-    /// @dev What the EVM takes between the check and the callee's first instruction: a cold account (2,600),
-    /// stack work, and a margin.
-    uint256 internal constant CALL_COST = 3_000;
+    /// @dev What the EVM takes between the check and the callee's first instruction: a cold account (2,600), the cold
+    /// code that an EIP-7702 account delegates to (2,600), stack work, and a margin.
+    uint256 internal constant CALL_COST = 6_000;
 
     error CallbackGasMissing(uint256 required, uint256 actual);
 

@@ -19,7 +19,7 @@ import {Tab} from "./types/Tab.sol";
 
 /// @title Coprocessor
 /// @notice The one contract that apps call. Owns requests and escrow.
-/// @dev Invariants C1 to C14 are in docs/INVARIANTS.md. Every settling function has one shape: checks, effects,
+/// @dev Invariants C1 to C19 are in docs/INVARIANTS.md. Every settling function has one shape: checks, effects,
 /// callback, event. Storage is final before the callback runs, so a consumer that re-enters finds nothing half done.
 contract Coprocessor is ICoprocessor, EnclaveRegistry, EIP712 {
     /// @dev Structs of one word: a storage pointer to one hashes its mapping keys once for read and write.

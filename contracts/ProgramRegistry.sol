@@ -8,7 +8,7 @@ import {Program, ProgramId, ProgramLibrary} from "./types/Program.sol";
 
 /// @title ProgramRegistry
 /// @notice Programs by content hash; immutable once published.
-/// @dev Invariants P1 to P5 are in docs/INVARIANTS.md. No owner, no money. Chunks and records are the code of
+/// @dev Invariants PR1 to PR5 are in docs/INVARIANTS.md. No owner, no money. Chunks and records are the code of
 /// contracts that this registry alone creates, so they can neither run nor be destroyed.
 contract ProgramRegistry is IProgramRegistry {
     /// @inheritdoc IProgramRegistry

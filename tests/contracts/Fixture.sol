@@ -62,7 +62,9 @@ abstract contract Fixture is Test {
     /* ---------------------------------------------- registrations --------------------------------------------- */
 
     function _register(address signer) internal {
-        registry.register(signer, SEALING_KEY, OPERATOR, vm.getBlockNumber() - 1, _quote(signer, BUILD, type(uint64).max));
+        registry.register(
+            signer, SEALING_KEY, OPERATOR, vm.getBlockNumber() - 1, _quote(signer, BUILD, type(uint64).max)
+        );
     }
 
     function _quote(address signer, MeasurementId build, uint64 validUntil) internal view returns (bytes memory) {

@@ -12,9 +12,7 @@ contract DevelopmentVerifierTest is Fixture {
     function testFuzz_constructor_otherChain_reverts(uint64 chainId) public {
         vm.assume(chainId != 31_337 && chainId != 0);
         vm.chainId(chainId);
-        vm.expectRevert(
-            abi.encodeWithSelector(DevelopmentVerifier.DevelopmentChainOnly.selector, 31_337, chainId)
-        );
+        vm.expectRevert(abi.encodeWithSelector(DevelopmentVerifier.DevelopmentChainOnly.selector, 31_337, chainId));
         new DevelopmentVerifier(OWNER);
     }
 
@@ -23,9 +21,7 @@ contract DevelopmentVerifierTest is Fixture {
         vm.assume(chainId != 31_337 && chainId != 0);
         bytes memory quote = _quote(SIGNER, BUILD, type(uint64).max);
         vm.chainId(chainId);
-        vm.expectRevert(
-            abi.encodeWithSelector(DevelopmentVerifier.DevelopmentChainOnly.selector, 31_337, chainId)
-        );
+        vm.expectRevert(abi.encodeWithSelector(DevelopmentVerifier.DevelopmentChainOnly.selector, 31_337, chainId));
         verifier.verify(quote);
     }
 

@@ -71,7 +71,9 @@ abstract contract EnclaveRegistrySuite is Fixture {
         if (which == 0) attested = registry.reportData(SIGNER, SEALING_KEY, OPERATOR, anchor);
         if (which == 1) attested = registry.reportData(OTHER, keccak256("sealing"), OPERATOR, anchor);
         if (which == 2) attested = registry.reportData(OTHER, SEALING_KEY, STRANGER, anchor);
-        if (which == 3) attested = registry.reportData(OTHER, SEALING_KEY, OPERATOR, blockhash(vm.getBlockNumber() - 2));
+        if (which == 3) {
+            attested = registry.reportData(OTHER, SEALING_KEY, OPERATOR, blockhash(vm.getBlockNumber() - 2));
+        }
         if (which == 4) {
             attested = new EnclaveRegistry(OWNER, verifier).reportData(OTHER, SEALING_KEY, OPERATOR, anchor);
         }
@@ -290,9 +292,7 @@ abstract contract EnclaveRegistrySuite is Fixture {
 
     function testFuzz_verify_wrongLength_reverts(bytes memory proof) public {
         vm.assume(proof.length != 64);
-        vm.expectRevert(
-            abi.encodeWithSelector(IEnclaveRegistry.SignatureLengthWrong.selector, 64, proof.length)
-        );
+        vm.expectRevert(abi.encodeWithSelector(IEnclaveRegistry.SignatureLengthWrong.selector, 64, proof.length));
         registry.verify(keccak256("digest"), proof);
     }
 

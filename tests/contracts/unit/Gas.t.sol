@@ -8,8 +8,9 @@ import {Vm} from "forge-std/Vm.sol";
 import {Delivery} from "contracts/interfaces/ICoprocessor.sol";
 import {RequestId} from "contracts/types/Request.sol";
 
-/// @notice Whole-transaction gas in the steady state, against the budget of the issue and the committed snapshot.
-/// @dev Run with `--isolate`: each outermost call is then a transaction of its own, with its 21,000 and calldata.
+/// @notice C19: whole-transaction gas in the steady state, against the budget of the issue and the committed snapshot.
+/// @dev In isolation each outermost call is a transaction of its own, with its 21,000 and calldata. The figures are
+/// those of Anvil's transaction receipts, give or take a few zero bytes of calldata.
 /// forge-config: default.isolate = true
 contract GasTest is Fixture {
     GasConsumer private consumer;
@@ -25,26 +26,31 @@ contract GasTest is Fixture {
         coprocessor.expire(requestId, pool);
     }
 
+    /// @dev C19.
     function test_request_warm_withinBudget() public {
         consumer.ask{value: MAX_FEE}(keccak256("question"));
         _record("request", 1, 64_000);
     }
 
+    /// @dev C19.
     function test_fulfill_warm_withinBudget() public {
         _fulfill(_ask(), abi.encode(keccak256("answer")));
         _record("fulfill", 1, 50_000);
     }
 
+    /// @dev C19.
     function test_fulfillBatch_of10_withinBudget() public {
         _fulfillBatch(10);
         _record("batch_item_10", 10, 17_000);
     }
 
+    /// @dev C19.
     function test_fulfillBatch_of50_withinBudget() public {
         _fulfillBatch(50);
         _record("batch_item_50", 50, 13_500);
     }
 
+    /// @dev C19.
     function test_expire_warm_withinBudget() public {
         RequestId requestId = _ask();
         vm.warp(block.timestamp + 2 hours);

@@ -31,7 +31,7 @@ contract ProgramRegistryTest is Test {
         }
     }
 
-    /// @dev P1: the id is the hash of engine, manifest and code.
+    /// @dev PR1: the id is the hash of engine, manifest and code.
     function testFuzz_publish_byHashAlone_readBack(uint8 engine, bytes memory manifest, bytes32 codeHash) public {
         engine = uint8(bound(engine, 1, 2));
         vm.assume(manifest.length > 0 && manifest.length <= 4_096);
@@ -40,9 +40,7 @@ contract ProgramRegistryTest is Test {
         );
         address[] memory none;
         vm.expectEmit(address(registry));
-        emit IProgramRegistry.ProgramPublished(
-            expected, address(this), engine, keccak256(manifest), codeHash, none
-        );
+        emit IProgramRegistry.ProgramPublished(expected, address(this), engine, keccak256(manifest), codeHash, none);
         ProgramId actual = registry.publish(engine, manifest, codeHash, none);
 
         assertEq(ProgramId.unwrap(actual), ProgramId.unwrap(expected));
@@ -56,7 +54,7 @@ contract ProgramRegistryTest is Test {
         registry.code(actual);
     }
 
-    /// @dev P2: code on chain comes back byte for byte, however it was cut.
+    /// @dev PR2: code on chain comes back byte for byte, however it was cut.
     function testFuzz_publish_withChunks_codeReadBack(bytes memory code, uint256 size) public {
         vm.assume(code.length > 0);
         size = bound(size, 1, code.length);
@@ -66,7 +64,7 @@ contract ProgramRegistryTest is Test {
         assertEq(registry.manifest(id), MANIFEST);
     }
 
-    /// @dev P2: a program of several full chunks is published within one transaction.
+    /// @dev PR2: a program of several full chunks is published within one transaction.
     function test_publish_severalFullChunks_codeReadBack() public {
         address[] memory chunks = new address[](20);
         bytes memory whole;
@@ -80,17 +78,15 @@ contract ProgramRegistryTest is Test {
         assertEq(keccak256(registry.code(id)), keccak256(whole));
     }
 
-    /// @dev P2.
+    /// @dev PR2.
     function testFuzz_publish_chunksOfOtherCode_reverts(bytes32 codeHash) public {
         vm.assume(codeHash != keccak256(CODE));
         address[] memory chunks = _chunks(CODE, CODE.length);
-        vm.expectRevert(
-            abi.encodeWithSelector(IProgramRegistry.CodeHashMismatch.selector, codeHash, keccak256(CODE))
-        );
+        vm.expectRevert(abi.encodeWithSelector(IProgramRegistry.CodeHashMismatch.selector, codeHash, keccak256(CODE)));
         registry.publish(2, MANIFEST, codeHash, chunks);
     }
 
-    /// @dev P2: order counts.
+    /// @dev PR2: order counts.
     function test_publish_chunksSwapped_reverts() public {
         address[] memory chunks = _chunks(CODE, 20);
         (chunks[0], chunks[1]) = (chunks[1], chunks[0]);
@@ -98,7 +94,7 @@ contract ProgramRegistryTest is Test {
         registry.publish(2, MANIFEST, keccak256(CODE), chunks);
     }
 
-    /// @dev P3: only what the registry stored counts; another's contract could be made to vanish.
+    /// @dev PR3: only what the registry stored counts; another's contract could be made to vanish.
     function test_publish_foreignChunk_reverts() public {
         address[] memory chunks = new address[](1);
         chunks[0] = SSTORE2.write(CODE); // the same bytes, but not at the registry's address for them
@@ -106,7 +102,7 @@ contract ProgramRegistryTest is Test {
         registry.publish(2, MANIFEST, keccak256(CODE), chunks);
     }
 
-    /// @dev P3.
+    /// @dev PR3.
     function testFuzz_publish_chunkWithoutCode_reverts(address pointer) public {
         vm.assume(pointer.code.length == 0);
         address[] memory chunks = new address[](1);
@@ -115,7 +111,7 @@ contract ProgramRegistryTest is Test {
         registry.publish(2, MANIFEST, keccak256(CODE), chunks);
     }
 
-    /// @dev P4: publishing again changes nothing.
+    /// @dev PR4: publishing again changes nothing.
     function test_publish_again_changesNothing() public {
         ProgramId id = registry.publish(2, MANIFEST, keccak256(CODE), _chunks(CODE, CODE.length));
         vm.recordLogs();
@@ -125,7 +121,7 @@ contract ProgramRegistryTest is Test {
         assertEq(registry.code(id), CODE);
     }
 
-    /// @dev P4: nobody can keep the code off the chain by publishing the hash first.
+    /// @dev PR4: nobody can keep the code off the chain by publishing the hash first.
     function test_publish_codeAfterHash_addsCode() public {
         address[] memory none;
         vm.prank(makeAddr("squatter"));
@@ -135,7 +131,7 @@ contract ProgramRegistryTest is Test {
         assertEq(registry.manifest(id), MANIFEST);
     }
 
-    /// @dev P5: the address of a chunk follows from its bytes; storing it again is free of effect.
+    /// @dev PR5: the address of a chunk follows from its bytes; storing it again is free of effect.
     function testFuzz_store_twice_samePointer(bytes calldata chunk) public {
         vm.assume(chunk.length > 0);
         address pointer = registry.store(chunk);
@@ -163,9 +159,7 @@ contract ProgramRegistryTest is Test {
         uint256 largest = registry.MAX_MANIFEST_BYTES();
         vm.expectRevert(IProgramRegistry.ManifestEmpty.selector);
         registry.publish(2, "", keccak256(CODE), new address[](0));
-        vm.expectRevert(
-            abi.encodeWithSelector(IProgramRegistry.ManifestTooLarge.selector, largest, largest + 1)
-        );
+        vm.expectRevert(abi.encodeWithSelector(IProgramRegistry.ManifestTooLarge.selector, largest, largest + 1));
         registry.publish(2, new bytes(largest + 1), keccak256(CODE), new address[](0));
         registry.publish(2, new bytes(largest), keccak256(CODE), new address[](0));
     }
