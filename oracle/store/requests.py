@@ -120,9 +120,9 @@ class Requests:
                 wanted = RequestState.PENDING if state == RequestState.FAILED else RequestState(state)
                 due_at_ms = now_ms + min(_MAX_BACKOFF_MS, wait_ms << min(attempts, 16))
                 moved = connection.execute(
-                    update(requests)
-                    .where(requests.c.request_id == request_id, requests.c.due_at_ms <= now_ms)
-                    .values(due_at_ms=due_at_ms, state=wanted)
+                    _move(request_id, wanted, RequestState(state))
+                    .where(requests.c.due_at_ms <= now_ms)
+                    .values(due_at_ms=due_at_ms)
                 ).rowcount
                 if moved:
                     taken[RequestId(request_id)] = wanted

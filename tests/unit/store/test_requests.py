@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -332,3 +333,24 @@ def test_advance_two_watchers_race_exactly_one_wins_each_step(store: Store) -> N
     with ThreadPoolExecutor(3) as threads:
         assert sum(threads.map(watch, range(3))) == 30
     assert store.requests.counts()[RequestState.PENDING] == 30
+
+
+def test_take_due_racing_the_end_never_undoes_it(store: Store) -> None:
+    """P1: sweepers of other hosts read an open request, then its end is stored, then they write."""
+    ids = opened(store, 40)
+    done = threading.Event()
+
+    def sweep(_: int) -> None:
+        now_ms = 10_000
+        while not done.is_set():
+            store.requests.take_due(now_ms, 1, 100)
+            now_ms += 100_000
+
+    with ThreadPoolExecutor(3) as threads:
+        sweeps = [threads.submit(sweep, number) for number in range(3)]
+        for number, request_id in enumerate(ids):
+            store.chain.advance(block(11 + number), block(12 + number), [settled(request_id, 12 + number)], 0, 0)
+        done.set()
+        for swept in sweeps:
+            swept.result()
+    assert store.requests.counts()[RequestState.SETTLED] == len(ids)
