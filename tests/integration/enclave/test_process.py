@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from oracle.enclave.main import EXIT_CONFIGURATION
 from oracle.enclave.protocol import Describe, Description, ErrorReply, ReceiptReply
 from oracle.enclave.server import MAX_CONNECTIONS
 from oracle.types.program import Engine, Limits
@@ -53,7 +54,7 @@ def test_start_over_a_stale_socket_replaces_it(socket_path: Path) -> None:
 @pytest.mark.parametrize("options", [["--ceilings", "nonsense"], ["--ceilings", '{"speed": 1}'], ["--ceilings", "[]"]])
 def test_start_with_bad_ceilings_says_so(socket_path: Path, options: list[str]) -> None:
     failed = start(socket_path, *options, is_ready=False)
-    assert failed.process.wait() == 1
+    assert failed.process.wait() == EXIT_CONFIGURATION
     assert failed.process.stderr is not None
     assert "--ceilings takes" in failed.process.stderr.read()
 
@@ -61,21 +62,21 @@ def test_start_with_bad_ceilings_says_so(socket_path: Path, options: list[str]) 
 def test_start_where_an_enclave_listens_or_a_file_is_says_so(socket_path: Path) -> None:
     running = start(socket_path)
     second = start(socket_path, is_ready=False)
-    assert second.process.wait() == 1
+    assert second.process.wait() == EXIT_CONFIGURATION
     assert second.process.stderr is not None
     assert "listens on" in second.process.stderr.read()
     running.stop()
     socket_path.unlink()
     socket_path.write_text("a file")
     third = start(socket_path, is_ready=False)
-    assert third.process.wait() == 1
+    assert third.process.wait() == EXIT_CONFIGURATION
     assert third.process.stderr is not None
     assert "is no socket" in third.process.stderr.read()
 
 
 def test_start_with_a_path_too_long_says_so(tmp_path: Path) -> None:
     failed = start(tmp_path / ("x" * 120), is_ready=False)
-    assert failed.process.wait() == 1
+    assert failed.process.wait() == EXIT_CONFIGURATION
     assert failed.process.stderr is not None
     assert "choose a shorter one" in failed.process.stderr.read()
 

@@ -35,7 +35,7 @@ def test_import_of_the_enclave_loads_only_allowed_third_parties() -> None:
         "cbor2",
         "_cbor2",
         "coincurve",
-        "Crypto",
+        "sha3",
         "cryptography",
         "_cffi_backend",
         "cffi",
