@@ -111,25 +111,6 @@ contract CallbackTest is Fixture {
         assertEq(consumer.receipts(), 1);
     }
 
-    /// @dev C13: also where the consumer is an account whose code is another's (EIP-7702), which costs a second cold
-    /// access on the way in.
-    function testFuzz_fulfill_delegatedAccount_callbackGetsExactGasOrNothingHappens(uint256 given) public {
-        uint256 key = uint256(keccak256("delegating account"));
-        address account = vm.addr(key);
-        vm.signAndAttachDelegation(address(new GasMeter(coprocessor)), key);
-        vm.deal(account, 1 ether);
-        vm.prank(account);
-        RequestId requestId =
-            coprocessor.request{value: 1 ether}(PROGRAM, pool, uint64(block.timestamp + 1 hours), 300_000, "");
-        Delivery memory delivery = _delivery(requestId, "");
-        bytes memory proof = _prove(delivery);
-        try this.submitWith(bound(given, 300_000, 400_000), delivery, proof) {
-            assertGe(GasMeter(payable(account)).gasAtEntry() + 600, 300_000);
-        } catch {
-            assertTrue(_isOpen(requestId));
-        }
-    }
-
     /// @dev C13: also for the items of a batch.
     function test_fulfillBatch_tooLittleGas_reverts() public {
         Delivery[] memory deliveries = new Delivery[](2);

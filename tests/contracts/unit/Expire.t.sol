@@ -52,6 +52,15 @@ contract ExpireTest is Fixture {
         coprocessor.expire(requestId, pool);
     }
 
+    /// @dev C15: the deadline's last second is the pool's.
+    function test_expire_atDeadline_reverts() public {
+        RequestId requestId = _ask(Asker(address(consumer)));
+        uint256 deadline = coprocessor.openRequest(requestId, pool).deadline();
+        vm.warp(deadline);
+        vm.expectRevert(abi.encodeWithSelector(ICoprocessor.DeadlineNotPassed.selector, deadline, deadline));
+        coprocessor.expire(requestId, pool);
+    }
+
     /// @dev C6.
     function test_expire_again_reverts() public {
         RequestId requestId = _ask(Asker(address(consumer)));
