@@ -10,7 +10,7 @@ import {EnclaveRegistry} from "./EnclaveRegistry.sol";
 import {IAttestationVerifier} from "./interfaces/IAttestationVerifier.sol";
 import {Delivery, ICoprocessor} from "./interfaces/ICoprocessor.sol";
 import {IReceiptVerifier} from "./interfaces/IReceiptVerifier.sol";
-import {PoolId} from "./types/Pool.sol";
+import {PoolId, PoolLibrary} from "./types/Pool.sol";
 import {ProgramId} from "./types/Program.sol";
 import {Outcome, Receipt, ReceiptLibrary} from "./types/Receipt.sol";
 import {OpenRequest, OpenRequestLibrary, RequestId, RequestLibrary, Terms, TermsLibrary} from "./types/Request.sol";
@@ -188,8 +188,13 @@ contract Coprocessor is ICoprocessor, EnclaveRegistry, EIP712 {
     /* ------------------------------------------------- views -------------------------------------------------- */
 
     /// @inheritdoc ICoprocessor
-    function quote(PoolId poolId, uint32 callbackGas, uint64 fuel) external pure returns (uint256) {
-        return (poolId.fee(callbackGas, fuel) + 1 gwei - 1) / 1 gwei * 1 gwei;
+    function quote(PoolId poolId, uint32 callbackGas, uint64 fuel, uint256 outputBytes)
+        external
+        pure
+        returns (uint256)
+    {
+        uint256 gas = PoolLibrary.pricedGas(callbackGas, outputBytes);
+        return (poolId.fee(gas, fuel) + 1 gwei - 1) / 1 gwei * 1 gwei;
     }
 
     /// @inheritdoc ICoprocessor
@@ -283,7 +288,7 @@ contract Coprocessor is ICoprocessor, EnclaveRegistry, EIP712 {
     ) private {
         uint256 callbackGas = open.callbackGas();
         uint256 maxFee = open.maxFee();
-        uint256 fee = poolId.fee(callbackGas, fuelUsed);
+        uint256 fee = poolId.fee(PoolLibrary.pricedGas(callbackGas, output.length), fuelUsed);
         if (fee > maxFee) fee = maxFee;
 
         // INVARIANT: effects come before the callback, so no request settles twice.

@@ -23,7 +23,7 @@ function parse(bytes) {
   if (dateAt < 0 || rainAt < 0) throw new Error("the record has no columns date and precipitation");
   return rows.map((row) => {
     const cells = row.split(",");
-    const tenthsMm = Math.round(Number(cells[rainAt]) * 10);
+    const tenthsMm = cells[rainAt] ? Math.round(Number(cells[rainAt]) * 10) : NaN;
     if (!(tenthsMm >= 0)) throw new Error(`no precipitation for ${cells[dateAt]}`);
     return { day: Number(cells[dateAt].replaceAll("-", "")), tenthsMm };
   });
@@ -32,8 +32,9 @@ function parse(bytes) {
 function daysBetween(first, last, record) {
   const wanted = (toDate(last) - toDate(first)) / 86_400_000 + 1;
   const days = record.filter(({ day }) => first <= day && day <= last);
-  if (!(wanted >= 1) || days.length !== wanted) {
-    throw new Error(`the record has ${days.length} of the ${wanted} days from ${first} to ${last}`);
+  const distinct = new Set(days.map(({ day }) => day)).size;
+  if (!(wanted >= 1) || distinct !== wanted || days.length !== wanted) {
+    throw new Error(`the record has ${distinct} of the ${wanted} days from ${first} to ${last}`);
   }
   return days;
 }

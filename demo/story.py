@@ -1,5 +1,6 @@
 """
-What the demo does: four policies of `RainInsurance` over the real weather record of Seattle.
+What the demo does: four policies of `RainInsurance` over the real weather record of Seattle. The sale is staged after
+the fact, because the record is of the past.
 
 1. A drought summer: August 2012 had no rain, the policy pays.
 2. A wet winter: December 2015 had 284.5 mm, the policy lapses.
@@ -33,9 +34,11 @@ from oracle.types.program import Capability, Engine, Limits, Manifest
 HERE = Path(__file__).parent
 RECORD, PROGRAM = HERE / "seattle-weather.csv", HERE / "rain.js"
 FARMER = ACCOUNTS[2]
-PAYOUT_WEI = 10**18
+PAYOUT_WEI, PREMIUM_WEI = 10**18, 10**17
+SALE_S, CLAIM_S = 3_600, 86_400
+OUTPUT_BYTES = 96
 CALLBACK_GAS = 120_000
-WAIT_S = 300
+WAIT_S = 300  # RainInsurance.WAIT
 _SERVED_WITHIN_S = 60.0
 _POLL_S = 0.005
 Say = Callable[[str], None]
@@ -110,8 +113,11 @@ class Story:
         self.say(f"published rain.js, {len(code):,} bytes on chain, as program {hex_of(self.program_id)[:18]}…")
 
     def _insure(self, pool: Pool) -> Address:
-        insurance = self.owner.create("RainInsurance", hex_of(self.coprocessor), self.program_id, pool.pool_id)
+        publisher = hex_of(self.owner.address)
+        terms = (hex_of(self.coprocessor), self.program_id, pool.pool_id, publisher)
+        insurance = self.owner.create("RainInsurance", *terms)
         self.owner.send(insurance, b"", value_wei=5 * PAYOUT_WEI)
+        self.owner.call("RainInsurance", insurance, "publishRecord", self.record_hash)
         self.say(f"deployed RainInsurance at {hex_of(insurance)} with 5 ETH of capital")
         return insurance
 
@@ -144,16 +150,19 @@ class Story:
 
     def _assess(self, insurance: Address, case: Case, pool: Pool) -> tuple[Created, int, float]:
         """Buy the policy and have it assessed: the request, its transaction's gas, and when it was sent."""
-        premium = PAYOUT_WEI // 10
-        terms = (PAYOUT_WEI, case.threshold_mm * 10, case.first_day, case.last_day, self.record_hash)
-        self.farmer.call("RainInsurance", insurance, "buy", *terms, value_wei=premium)
+        now = self.reader.head().timestamp_s
+        days = (case.first_day, case.last_day, now + SALE_S, now + CLAIM_S)
+        terms = (hex_of(ZERO_ADDRESS), PAYOUT_WEI, PREMIUM_WEI, case.threshold_mm * 10, *days, 0)
+        self.owner.call("RainInsurance", insurance, "offer", terms)
         policy_id = self.reader.view("RainInsurance", insurance, "policyCount")
-        fee_wei = self.reader.view("Coprocessor", self.coprocessor, "quote", pool.pool_id, CALLBACK_GAS, Limits().fuel)
+        self.farmer.call("RainInsurance", insurance, "buy", policy_id, value_wei=PREMIUM_WEI)
+        most = (CALLBACK_GAS, Limits().fuel, OUTPUT_BYTES)
+        fee_wei = self.reader.view("Coprocessor", self.coprocessor, "quote", pool.pool_id, *most)
         self.say(
             f"{case.name}: policy {policy_id} pays 1 ETH below {case.threshold_mm} mm; asking, at most {fee_wei} wei"
         )
         sent_at = time.monotonic()
-        tx_receipt = self.farmer.call("RainInsurance", insurance, "assess", policy_id, WAIT_S, value_wei=fee_wei)
+        tx_receipt = self.farmer.call("RainInsurance", insurance, "assess", policy_id, value_wei=fee_wei)
         logs = (log for log in tx_receipt["logs"] if data(log["address"]) == self.coprocessor)
         created = decode_event(next(logs), self.settings.chain_id)
         assert isinstance(created, Created)

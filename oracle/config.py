@@ -55,6 +55,8 @@ class Settings:
     enclave_socket: Path | None = None  # default: in data_dir
     worker_concurrency: int = 1
     sweep_interval_s: float = 1.0
+    deadline_margin_s: int = 3  # requests nearer to their deadline are not served: give it two block times
+    expire_overdue: Literal["yes", "no"] = "no"  # whether the relay pays for refunding what nobody answered
     log_format: Literal["text", "json"] = "text"
     log_level: str = "INFO"
 

@@ -58,6 +58,7 @@ def prepare(anvil: Anvil, directory: Path) -> tuple[Deployment, Path]:
             "relay_key_file": _write_key(directory / "relay.key", RELAY),
             "account_key_file": _write_key(directory / "account.key", OWNER),
             "data_dir": "data",
+            "expire_overdue": "yes",
         }
         path = directory / SETTINGS_FILE
         path.write_text(toml(settings))

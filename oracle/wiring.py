@@ -143,7 +143,13 @@ class Wiring:
         registry = ProgramsOnChain(self.reader, self.address("program_registry"))
         programs = RegisteredPrograms(registry, self.content)
         return ExecuteDependencies(
-            self.store.requests, programs, self.enclaves.of_this_thread, self.queue, self.payee, now_ms
+            self.store.requests,
+            programs,
+            self.enclaves.of_this_thread,
+            self.queue,
+            self.payee,
+            now_ms,
+            self.settings.deadline_margin_s,
         )
 
     def submit(self) -> SubmitDependencies:
@@ -153,7 +159,8 @@ class Wiring:
 
     def sweep(self) -> SweepDependencies:
         """For `jobs.sweep`."""
-        return SweepDependencies(self.store, self.queue, now_ms)
+        overdue = self.settings.expire_overdue == "yes"
+        return SweepDependencies(self.store, self.queue, now_ms, expires_overdue=overdue)
 
     def register(self) -> RegisterDependencies:
         """For `jobs.register`."""

@@ -44,10 +44,10 @@ abstract contract CoprocessorConsumer is ICoprocessorConsumer {
         PoolId poolId,
         bytes memory input,
         uint32 callbackGas,
-        uint256 wait,
+        uint64 wait,
         uint256 maxFee
     ) internal returns (RequestId) {
-        return COPROCESSOR.request{value: maxFee}(programId, poolId, uint64(block.timestamp + wait), callbackGas, input);
+        return COPROCESSOR.request{value: maxFee}(programId, poolId, uint64(block.timestamp) + wait, callbackGas, input);
     }
 
     /// @notice Fetches what `payees` did not charge. Expired requests refund under the zero address.

@@ -132,8 +132,9 @@ interface ICoprocessor {
     /// @notice Allows new requests again. Only the owner.
     function unpause() external;
 
-    /// @notice What to send along with a request that may use `fuel`: the fee in wei, rounded up to whole gwei.
-    function quote(PoolId poolId, uint32 callbackGas, uint64 fuel) external view returns (uint256);
+    /// @notice What to send along with a request that may use `fuel` and answer with `outputBytes`: the fee in wei,
+    /// rounded up to whole gwei. What is not charged is refunded.
+    function quote(PoolId poolId, uint32 callbackGas, uint64 fuel, uint256 outputBytes) external view returns (uint256);
 
     /// @return The stored word of an open request; zero if it is not open in this pool.
     function openRequest(RequestId requestId, PoolId poolId) external view returns (OpenRequest);

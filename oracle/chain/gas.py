@@ -20,6 +20,7 @@ _FIXED_GAS = 60_000  # proof: a few cold slots and ecrecover
 _SETTLEMENT_GAS = 50_000  # per request: its slot, two tabs' slot, event, call
 _TOKEN_GAS, _FLOOR_TOKEN_GAS = 4, 10  # EIP-7623; a zero byte is one token, any other four
 _WORD_GAS = 40  # of output: hash, copies, log
+_CALL_COST = 6_000  # ConsumerCall.CALL_COST
 _GWEI = 10**9
 
 
@@ -44,7 +45,7 @@ def expiry_gas(data: bytes) -> int:
 
 
 def _exact(gas: int) -> int:
-    return gas + gas // 63 + 1 + 3_000
+    return gas + gas // 63 + 1 + _CALL_COST
 
 
 @dataclass(frozen=True, slots=True)

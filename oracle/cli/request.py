@@ -18,7 +18,7 @@ from oracle.errors import ConfigurationError, EncodingError, LimitExceededError,
 from oracle.types.block import Created, Expired, Settled
 from oracle.types.ids import ProgramId, RequestId, hex_of, parse_hex
 from oracle.types.pool import GWEI
-from oracle.types.program import Manifest
+from oracle.types.program import Limits, Manifest
 from oracle.types.receipt import Outcome
 
 POLL_S = 0.05
@@ -46,7 +46,9 @@ class Ether(click.ParamType[int]):
 @click.option("--input", "input_hex", metavar="HEX", help="Input as 0x… bytes.")
 @click.option("--input-text", metavar="TEXT", help="Input as UTF-8 text.")
 @click.option("--input-file", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="Input from a file.")
-@click.option("--fee", "fee_wei", type=Ether(), help="Most to pay. Default: enough for all of the program's fuel.")
+@click.option(
+    "--fee", "fee_wei", type=Ether(), help="Most to pay. Default: enough for all that the program's manifest allows."
+)
 @click.option("--timeout", "timeout_s", type=click.IntRange(1), default=300, show_default=True,
               help="Seconds until the request expires and is refunded.")  # fmt: skip
 @click.option("--callback-gas", type=click.IntRange(0), default=0, help="Only useful if the account is a contract.")
@@ -80,7 +82,7 @@ def request(
         raise LimitExceededError(
             "input size in bytes (by the program's manifest)", manifest.limits.input_bytes, len(given)
         )
-    fee = _default_fee_wei(settings, callback_gas, manifest.limits.fuel) if fee_wei is None else fee_wei
+    fee = _default_fee_wei(settings, callback_gas, manifest.limits) if fee_wei is None else fee_wei
     created = _send(settings, rpc, wanted, given, fee, callback_gas, timeout_s)
     request_id = created.request.request_id
     if no_wait:
@@ -114,8 +116,8 @@ def _published_manifest(settings: Settings, rpc: Rpc, program_id: ProgramId) -> 
     return Manifest.parse(reader.manifest(registry, program_id))
 
 
-def _default_fee_wei(settings: Settings, callback_gas: int, fuel: int) -> int:
-    fee = pool(settings).fee_wei(callback_gas, fuel, 2**128)
+def _default_fee_wei(settings: Settings, callback_gas: int, limits: Limits) -> int:
+    fee = pool(settings).cost_wei(callback_gas, limits.fuel, limits.output_bytes)
     return -(-fee // GWEI) * GWEI
 
 

@@ -8,6 +8,7 @@ From a request to the result that its receipt will state.
 5. The code must be the one hashed, or no receipt; and must compile and evaluate, or InvalidProgram.
 6. The fee must afford some fuel. Otherwise OutOfFuel.
 7. The program runs, with the least of the manifest's fuel and what the fee affords.
+8. The fee must afford posting the output. Otherwise OutputTooLarge.
 
 The order is part of the behaviour: every honest enclave gives the same outcome. What the contract checks is not
 checked here: whether the request exists, its deadline, who pays. Compiled programs and contents are cached; no
@@ -91,7 +92,8 @@ class Executor:
         if isinstance(artifact, StoppedError):
             raise StoppedError(artifact.outcome, artifact.reason)
         request = order.request
-        affordable = Pool.from_id(request.pool_id).affordable_fuel(request.callback_gas, request.max_fee_wei)
+        pool = Pool.from_id(request.pool_id)
+        affordable = pool.affordable_fuel(request.callback_gas, request.max_fee_wei)
         if affordable == 0:  # 6
             raise StoppedError(Outcome.OUT_OF_FUEL, "out of fuel: the fee affords none")
         job = Job(
@@ -106,6 +108,10 @@ class Executor:
         if result.outcome is Outcome.OUT_OF_FUEL and affordable < limits.fuel:
             reason = f"out of fuel: the fee affords {affordable}, the manifest allows {limits.fuel}"
             return Result(Outcome.OUT_OF_FUEL, reason.encode(), result.fuel_used, result.logs)
+        cost = pool.cost_wei(request.callback_gas, result.fuel_used, len(result.output))
+        if result.outcome is Outcome.COMPLETED and cost > request.max_fee_wei:  # 8
+            reason = f"the fee of {request.max_fee_wei} wei does not afford fuel and output, which cost {cost}"
+            return Result(Outcome.OUTPUT_TOO_LARGE, reason.encode(), result.fuel_used, result.logs)
         return result
 
     def _run(self, artifact: Delta | LinkedProgram, job: Job, fuel: int) -> Result:

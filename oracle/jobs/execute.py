@@ -35,6 +35,7 @@ class ExecuteDependencies:
     queue: Queue
     payee: Address
     now_ms: Callable[[], int]
+    deadline_margin_s: int = 0  # less time than this is not enough to settle: the work would be given away
 
 
 def execute(dependencies: ExecuteDependencies, request_id: RequestId) -> None:
@@ -53,6 +54,10 @@ def execute(dependencies: ExecuteDependencies, request_id: RequestId) -> None:
     if stored.state is not RequestState.PENDING:
         return
 
+    left_s = stored.request.deadline_s - dependencies.now_ms() // 1_000
+    if left_s < dependencies.deadline_margin_s:
+        _fail(requests, request_id, f"its deadline is {left_s} s away, too near to settle it")
+        return
     program = dependencies.programs.find(stored.request.program_id)
     if program is None:
         reason = f"program {hex_of(stored.request.program_id)} is not published in this chain's ProgramRegistry"

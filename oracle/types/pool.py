@@ -18,6 +18,7 @@ from oracle.types.ids import Address, PoolId
 GWEI = 10**9
 _GAS_PRICE_UNIT_WEI = 10**6
 _FUEL_PRICE_UNIT = 1_000
+GAS_PER_OUTPUT_BYTE = 40  # EIP-7623's floor for a byte of calldata that is not zero
 _MAX_PRICE = 2**32 - 1
 
 
@@ -62,10 +63,14 @@ class Pool:
         """What a request costs before its first unit of fuel, in wei."""
         return self.base_fee_gwei * GWEI + callback_gas * self.gas_price_mwei * _GAS_PRICE_UNIT_WEI
 
-    def fee_wei(self, callback_gas: int, fuel_used: int, max_fee_wei: int) -> int:
-        """What a settled request costs, in wei; never more than was escrowed."""
+    def cost_wei(self, callback_gas: int, fuel_used: int, output_bytes: int) -> int:
+        """What a receipt costs before the cap by what was escrowed, in wei: posting an output is priced as gas."""
         fuel_wei = -(-fuel_used * self.fuel_price_wei_per_1000 // _FUEL_PRICE_UNIT)
-        return min(max_fee_wei, self.floor_wei(callback_gas) + fuel_wei)
+        return self.floor_wei(callback_gas + output_bytes * GAS_PER_OUTPUT_BYTE) + fuel_wei
+
+    def fee_wei(self, callback_gas: int, fuel_used: int, output_bytes: int, max_fee_wei: int) -> int:
+        """What a settled request costs, in wei; never more than was escrowed."""
+        return min(max_fee_wei, self.cost_wei(callback_gas, fuel_used, output_bytes))
 
     def affordable_fuel(self, callback_gas: int, max_fee_wei: int) -> int:
         """How much fuel `max_fee_wei` pays for after the floor; 0 if it does not even cover that."""

@@ -15,7 +15,7 @@ import {RequestId} from "contracts/types/Request.sol";
 
 /// @notice What all test consumers have in common.
 interface Asker {
-    function ask(ProgramId program, PoolId pool, bytes memory input, uint32 callbackGas, uint256 wait)
+    function ask(ProgramId program, PoolId pool, bytes memory input, uint32 callbackGas, uint64 wait)
         external
         payable
         returns (RequestId);

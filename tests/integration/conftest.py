@@ -127,6 +127,7 @@ def pool_settings(chain: Chain, data_dir: Path, key: SigningKey = anvil.ACCOUNTS
         start_block=deployment.start_block,
         relay_key_file=key_file,
         data_dir=data_dir,
+        expire_overdue="yes",
     )
 
 

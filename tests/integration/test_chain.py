@@ -69,7 +69,7 @@ def test_fulfill_and_expire_events_are_read_in_order(chain: Chain) -> None:
     _, _, settled, expired = chain.reader.events(first.block_number, chain.reader.head().number)
     assert isinstance(settled, Settled)
     assert isinstance(expired, Expired)
-    fee = Pool.from_id(chain.pool_id).fee_wei(0, 7, 10**16)
+    fee = Pool.from_id(chain.pool_id).fee_wei(0, 7, len(b"olleh"), 10**16)
     assert (settled.request_id, settled.fee_wei, settled.fuel_used) == (first.request.request_id, fee, 7)
     assert expired.request_id == second.request.request_id
 

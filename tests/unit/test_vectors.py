@@ -43,7 +43,7 @@ def test_pool_id_and_fee_are_the_vectors(case):
     prices = (int(case[name]) for name in ("baseFeeGwei", "gasPriceMwei", "fuelPriceWei"))
     pool = Pool(raw(case["verifier"]), *prices)
     assert pool.pool_id == raw(case["poolId"])
-    assert pool.fee_wei(int(case["callbackGas"]), int(case["fuelUsed"]), 2**256) == int(case["fee"])
+    assert pool.cost_wei(int(case["callbackGas"]), int(case["fuelUsed"]), 0) == int(case["fee"])
 
 
 @pytest.mark.parametrize("case", cases("programs"))

@@ -18,7 +18,7 @@ abstract contract HostileConsumer is ICoprocessorConsumer {
 
     receive() external payable virtual {}
 
-    function ask(ProgramId program, PoolId pool, bytes memory input, uint32 callbackGas, uint256 wait)
+    function ask(ProgramId program, PoolId pool, bytes memory input, uint32 callbackGas, uint64 wait)
         external
         payable
         returns (RequestId)

@@ -20,7 +20,7 @@ contract RecordingConsumer is CoprocessorConsumer {
 
     receive() external payable {}
 
-    function ask(ProgramId program, PoolId pool, bytes memory input, uint32 callbackGas, uint256 wait)
+    function ask(ProgramId program, PoolId pool, bytes memory input, uint32 callbackGas, uint64 wait)
         external
         payable
         returns (RequestId)

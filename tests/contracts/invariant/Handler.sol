@@ -47,10 +47,12 @@ contract Handler is Fixture {
     function request(uint256 who, uint256 feeGwei, uint32 callbackGas, uint256 wait) external {
         address consumer = consumers[who % consumers.length];
         callbackGas = uint32(bound(callbackGas, 0, 200_000));
-        uint256 fee = bound(feeGwei, coprocessor.quote(pool, callbackGas, 0) / 1 gwei, 1e7) * 1 gwei;
+        uint256 fee = bound(feeGwei, coprocessor.quote(pool, callbackGas, 0, 0) / 1 gwei, 1e7) * 1 gwei;
         wait = bound(wait, 1, 1 days);
         vm.deal(address(this), fee);
-        try Asker(consumer).ask{value: fee}(PROGRAM, pool, "", callbackGas, wait) returns (RequestId requestId) {
+        try Asker(consumer).ask{value: fee}(PROGRAM, pool, "", callbackGas, uint64(wait)) returns (
+            RequestId requestId
+        ) {
             asked.push(Asked(requestId, consumer, fee, vm.getBlockTimestamp() + wait, false));
             escrowed += fee;
         } catch {

@@ -33,7 +33,7 @@ contract FulfillTest is Fixture {
         Outcome outcome = Outcome(bound(number, 1, uint8(type(Outcome).max)));
         RequestId requestId = _ask(Asker(address(consumer)));
         Delivery memory delivery = Delivery(requestId, fuel, outcome, output);
-        uint256 fee = pool.fee(CALLBACK_GAS, fuel);
+        uint256 fee = pool.fee(CALLBACK_GAS + 40 * output.length, fuel);
         if (fee > MAX_FEE) fee = MAX_FEE;
         bool fits = output.length < 1_000; // storing more than that takes more than the callback's gas
 

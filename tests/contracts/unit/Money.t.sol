@@ -26,7 +26,7 @@ contract MoneyTest is Fixture {
 
     /// @dev C16: actual cost to the payee, the rest to the consumer.
     function testFuzz_fulfill_anyMaxFee_feeAndRefundAddUp(uint40 maxFeeGwei) public {
-        uint256 floor = coprocessor.quote(pool, CALLBACK_GAS, 0);
+        uint256 floor = coprocessor.quote(pool, CALLBACK_GAS, 0, 0);
         uint256 maxFee = bound(maxFeeGwei, floor / 1 gwei, type(uint40).max) * 1 gwei;
         vm.deal(address(this), maxFee);
         RequestId requestId = consumer.ask{value: maxFee}(PROGRAM, pool, "", CALLBACK_GAS, 1 hours);

@@ -36,7 +36,7 @@ contract RequestTest is Fixture {
     ) public {
         wait = uint64(bound(wait, 1, coprocessor.MAX_WAIT()));
         callbackGas = uint24(bound(callbackGas, 0, coprocessor.MAX_CALLBACK_GAS()));
-        feeGwei = uint40(bound(feeGwei, coprocessor.quote(pool, callbackGas, 0) / 1 gwei, type(uint40).max));
+        feeGwei = uint40(bound(feeGwei, coprocessor.quote(pool, callbackGas, 0, 0) / 1 gwei, type(uint40).max));
         uint64 deadline = uint64(vm.getBlockTimestamp()) + wait;
 
         Terms terms = TermsLibrary.pack(coprocessor.nonce(), vm.getBlockTimestamp(), deadline, callbackGas, feeGwei);
@@ -110,7 +110,9 @@ contract RequestTest is Fixture {
     }
 
     function test_request_feeAtFloor_accepted() public {
-        assertTrue(_isOpen(_request(coprocessor.quote(pool, CALLBACK_GAS, 0), block.timestamp + 1, CALLBACK_GAS, "")));
+        assertTrue(
+            _isOpen(_request(coprocessor.quote(pool, CALLBACK_GAS, 0, 0), block.timestamp + 1, CALLBACK_GAS, ""))
+        );
     }
 
     function test_request_freePool_acceptsNoFee() public {
@@ -176,10 +178,16 @@ contract RequestTest is Fixture {
     }
 
     function testFuzz_quote_anyFuel_coversFeeInWholeGwei(uint24 callbackGas, uint64 fuel) public view {
-        uint256 quoted = coprocessor.quote(pool, callbackGas, fuel);
+        uint256 quoted = coprocessor.quote(pool, callbackGas, fuel, 0);
         uint256 fee = pool.fee(callbackGas, fuel);
         assertGe(quoted, fee);
         assertLt(quoted - fee, 1 gwei);
         assertEq(quoted % 1 gwei, 0);
+    }
+
+    /// @dev What it costs to post an output is priced like callback gas, at the floor price of calldata.
+    function testFuzz_quote_output_isPricedAsGas(uint24 callbackGas, uint64 fuel, uint16 outputBytes) public view {
+        uint256 gas = uint256(callbackGas) + 40 * uint256(outputBytes);
+        assertApproxEqAbs(coprocessor.quote(pool, callbackGas, fuel, outputBytes), pool.fee(gas, fuel), 1 gwei);
     }
 }

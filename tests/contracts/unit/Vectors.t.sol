@@ -15,33 +15,33 @@ import {Settlement, SettlementLibrary} from "contracts/types/Settlement.sol";
 /// @notice V1: every encoding that Solidity and Python share agrees with tests/vectors, which third parties computed.
 contract VectorsTest is Fixture {
     string private json;
-    string private at; // path of the case in hand
+    string private here; // path of the case in hand
 
     /// @dev Runs `check` on each case of a file.
     function _each(string memory file, function() internal check) private {
         json = vm.readFile(string.concat("tests/vectors/", file, ".json"));
         uint256 count;
         for (; vm.keyExistsJson(json, string.concat(".cases[", vm.toString(count), "]")); ++count) {
-            at = string.concat(".cases[", vm.toString(count), "].");
+            here = string.concat(".cases[", vm.toString(count), "].");
             check();
         }
         assertGt(count, 2);
     }
 
     function _uint(string memory key) private view returns (uint256) {
-        return vm.parseJsonUint(json, string.concat(at, key));
+        return vm.parseJsonUint(json, string.concat(here, key));
     }
 
     function _word(string memory key) private view returns (bytes32) {
-        return vm.parseJsonBytes32(json, string.concat(at, key));
+        return vm.parseJsonBytes32(json, string.concat(here, key));
     }
 
     function _address(string memory key) private view returns (address) {
-        return vm.parseJsonAddress(json, string.concat(at, key));
+        return vm.parseJsonAddress(json, string.concat(here, key));
     }
 
     function _bytes(string memory key) private view returns (bytes memory) {
-        return vm.parseJsonBytes(json, string.concat(at, key));
+        return vm.parseJsonBytes(json, string.concat(here, key));
     }
 
     /// @dev V1.
@@ -124,11 +124,11 @@ contract VectorsTest is Fixture {
     }
 
     function _checkBatch() private {
-        bytes32[] memory ids = vm.parseJsonBytes32Array(json, string.concat(at, "requestIds"));
-        uint256[] memory outcomes = vm.parseJsonUintArray(json, string.concat(at, "outcomes"));
-        bytes32[] memory outputs = vm.parseJsonBytes32Array(json, string.concat(at, "outputHashes"));
-        uint256[] memory fuel = vm.parseJsonUintArray(json, string.concat(at, "fuelUsed"));
-        address[] memory payees = vm.parseJsonAddressArray(json, string.concat(at, "payees"));
+        bytes32[] memory ids = vm.parseJsonBytes32Array(json, string.concat(here, "requestIds"));
+        uint256[] memory outcomes = vm.parseJsonUintArray(json, string.concat(here, "outcomes"));
+        bytes32[] memory outputs = vm.parseJsonBytes32Array(json, string.concat(here, "outputHashes"));
+        uint256[] memory fuel = vm.parseJsonUintArray(json, string.concat(here, "fuelUsed"));
+        address[] memory payees = vm.parseJsonAddressArray(json, string.concat(here, "payees"));
         SignedReceipt[] memory receipts = new SignedReceipt[](ids.length);
         for (uint256 i; i < ids.length; ++i) {
             receipts[i] =
@@ -164,7 +164,7 @@ contract VectorsTest is Fixture {
     }
 
     function _checkSettlement() private view {
-        bool called = vm.parseJsonBool(json, string.concat(at, "callbackSucceeded"));
+        bool called = vm.parseJsonBool(json, string.concat(here, "callbackSucceeded"));
         Settlement settlement =
             SettlementLibrary.pack(_uint("fee"), uint64(_uint("fuelUsed")), Outcome(_uint("outcome")), called);
         assertEq(Settlement.unwrap(settlement), _uint("settlement"));

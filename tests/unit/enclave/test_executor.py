@@ -144,8 +144,23 @@ def test_execute_step_7_fuel_is_never_more_than_the_fee_pays_for(
     order = shared_machine.order(LOOP, pool=pool, max_fee_gwei=5 + extra_gwei, limits=Limits(fuel=30_000_000))
     result = shared_machine.execute(order)
     assert result.outcome is Outcome.OUT_OF_FUEL
-    uncapped = pool.fee_wei(order.request.callback_gas, result.fuel_used, 2**200)
+    uncapped = pool.cost_wei(order.request.callback_gas, result.fuel_used, len(result.output))
     assert uncapped <= order.request.max_fee_wei
+
+
+def test_execute_step_8_fee_that_does_not_afford_the_output_is_output_too_large(machine: Machine) -> None:
+    pool = Pool(Address(bytes(20)), base_fee_gwei=1, gas_price_mwei=1_000, fuel_price_wei_per_1000=0)
+    floor_gwei = 1 + 100_000  # base fee, and 100,000 gas of callback at 1 gwei
+    output_gwei = 40 * 1_000  # EIP-7623: 40 gas a byte
+
+    def echo(max_fee_gwei: int) -> Result:
+        return machine.execute(machine.order(ECHO, b"x" * 1_000, pool=pool, max_fee_gwei=max_fee_gwei))
+
+    refused, served = echo(floor_gwei + output_gwei - 1), echo(floor_gwei + output_gwei)
+    assert refused.outcome is Outcome.OUTPUT_TOO_LARGE
+    assert b"does not afford fuel and output" in refused.output
+    assert (served.outcome, len(served.output)) == (Outcome.COMPLETED, 1_000)
+    assert refused.fuel_used > 0
 
 
 def test_execute_program_known_asks_for_nothing(machine: Machine) -> None:

@@ -56,6 +56,18 @@ def test_execute_unpublished_program_fails_with_the_reason(bench: Bench) -> None
     assert bench.queue.woken == []
 
 
+def test_execute_request_too_near_its_deadline_gives_no_work_away(bench: Bench) -> None:
+    """P6."""
+    dependencies = replace(bench.execute, deadline_margin_s=24)
+    now_s = bench.now_ms() // 1_000
+    near, far = bench.ask(0, deadline_s=now_s + 23), bench.ask(1, deadline_s=now_s + 24)
+    execute(dependencies, near)
+    execute(dependencies, far)
+    assert bench.state(near) is RequestState.FAILED
+    assert "too near to settle" in str(bench.get(near).reason)
+    assert bench.state(far) is RequestState.EXECUTED
+
+
 def test_execute_code_that_nobody_has_fails_until_somebody_adds_it(bench: Bench) -> None:
     """P6."""
     bench.registry.published[PROGRAM.program_id] = (PROGRAM, MANIFEST, None)

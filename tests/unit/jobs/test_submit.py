@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from oracle.chain.contracts import abi
@@ -134,6 +136,14 @@ def test_sweep_wakes_what_is_due_once(bench: Bench) -> None:
     before = len(bench.queue.woken)
     sweep(bench.sweep)
     assert len(bench.queue.woken) == before
+
+
+def test_sweep_expiring_switched_off_pays_for_nobody(bench: Bench) -> None:
+    bench.ask(deadline_s=START.timestamp_s + 100)
+    bench.clock[0] += 10_000
+    bench.advance(timestamp_s=START.timestamp_s + 103)
+    assert sweep(replace(bench.sweep, expires_overdue=False)) == 0
+    assert sweep(bench.sweep) == 1
 
 
 def test_sweep_expires_what_is_overdue_by_the_chains_clock(bench: Bench) -> None:

@@ -18,8 +18,9 @@ def test_from_id_packed_id_gives_the_pool_back(pool):
 
 
 @given(pool=POOLS, callback_gas=st.integers(0, 2**24 - 1), fuel=st.integers(0, 2**64 - 1), max_fee=FEES_WEI)
-def test_fee_any_fuel_is_at_most_the_escrow(pool, callback_gas, fuel, max_fee):
-    assert 0 <= pool.fee_wei(callback_gas, fuel, max_fee) <= max_fee
+def test_fee_any_fuel_and_output_is_at_most_the_escrow(pool, callback_gas, fuel, max_fee):
+    assert 0 <= pool.fee_wei(callback_gas, fuel, 64, max_fee) <= max_fee
+    assert pool.cost_wei(callback_gas, fuel, 64) == pool.cost_wei(callback_gas + 64 * 40, fuel, 0)
 
 
 @given(pool=POOLS, callback_gas=st.integers(0, 2**24 - 1), max_fee=FEES_WEI)
@@ -28,7 +29,7 @@ def test_affordable_fuel_costs_at_most_what_is_left_after_the_floor(pool, callba
     if max_fee < pool.floor_wei(callback_gas):
         assert fuel == 0 or pool.fuel_price_wei_per_1000 == 0
     else:
-        unlimited = pool.fee_wei(callback_gas, fuel, 2**300)
+        unlimited = pool.cost_wei(callback_gas, fuel, 0)
         assert unlimited <= max_fee
 
 
