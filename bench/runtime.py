@@ -204,8 +204,8 @@ def show(report: Report) -> None:
     Console().print(table)
 
 
-def main() -> int:
-    """Run from the command line; 0 if the targets are met."""
+def main() -> None:
+    """Run from the command line."""
     parser = argparse.ArgumentParser(prog="scripts/bench runtime", description="Measure the enclave runtime.")
     parser.add_argument("--json", action="store_true", help="print one JSON object on the last line")
     arguments = parser.parse_args()
@@ -215,8 +215,7 @@ def main() -> int:
         print(json.dumps({**asdict(report), **ratios}))
     else:
         show(report)
-    return 0 if report.is_good else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
