@@ -225,6 +225,18 @@ abstract contract EnclaveRegistrySuite is Fixture {
         assertTrue(_verify(SIGNER_KEY));
     }
 
+    /// @dev E3, E5: what an approval that was withdrawn vouched for does not lengthen a registration under the next.
+    function testFuzz_register_underNewApproval_startsAfresh(uint64 validUntil) public {
+        vm.startPrank(OWNER);
+        registry.revokeMeasurement(BUILD);
+        registry.approveMeasurement(BUILD);
+        vm.stopPrank();
+        validUntil = uint64(bound(validUntil, vm.getBlockTimestamp(), registry.MAX_AGE() - 1 + vm.getBlockTimestamp()));
+        bytes memory quote = _quote(SIGNER, BUILD, validUntil);
+        registry.register(SIGNER, SEALING_KEY, OPERATOR, vm.getBlockNumber() - 1, quote);
+        assertEq(registry.enclave(SIGNER).liveUntil, validUntil);
+    }
+
     /// @dev E2: one build's fate is not another's.
     function test_revokeMeasurement_otherBuild_unharmed() public {
         vm.startPrank(OWNER);
