@@ -19,6 +19,7 @@ from oracle.errors import ConfigurationError
 
 ENVIRONMENT_PREFIX = "ADYTON_"
 DEFAULT_CONFIG_FILE = "adyton.toml"
+_DEPLOYED = ("coprocessor", "enclave_registry", "program_registry", "pool_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +75,14 @@ class Settings:
         Check that these settings have values.
 
         Raises:
-            ConfigurationError: the first that has none, with the three places where it can be set.
+            ConfigurationError: the first that has none, with where it can be set.
         """
         for name in names:
             if getattr(self, name) is None:
+                deploy = ", or run `adyton deploy`, which writes it" if name in _DEPLOYED else ""
                 raise ConfigurationError(
-                    f"setting `{name}` is missing: put it into {DEFAULT_CONFIG_FILE}, "
-                    f"set {ENVIRONMENT_PREFIX}{name.upper()}, or run `adyton deploy`, which writes it"
+                    f"setting `{name}` is missing: put it into {DEFAULT_CONFIG_FILE} "
+                    f"or set {ENVIRONMENT_PREFIX}{name.upper()}{deploy}"
                 )
 
     @property

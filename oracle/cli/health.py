@@ -21,6 +21,7 @@ from oracle.cli.context import Context, address, pass_context, pool, print_json
 from oracle.config import Settings
 from oracle.errors import AdytonError, ConfigurationError
 from oracle.jobs.enclave_client import EnclaveClient
+from oracle.store.errors import StoreMissingError
 from oracle.store.store import Store
 from oracle.types.ids import Address, hex_of
 from oracle.wiring import Wiring, enclave_sockets
@@ -193,8 +194,11 @@ def _relay(settings: Settings) -> str:
 
 
 def _store(settings: Settings) -> str:
-    with Store.open(settings.database, create=True) as store:
-        identity = store.chain.identity()
+    try:
+        with Store.open(settings.database) as store:
+            identity = store.chain.identity()
+    except StoreMissingError:
+        return "none yet: the pool makes it"
     if identity is not None and (identity.chain_id, identity.coprocessor) != (
         settings.chain_id,
         address(settings, "coprocessor"),
