@@ -50,13 +50,14 @@ def dev(context: Context, port: int, block_time: float | None, directory: Path) 
         click.echo(f"  export ADYTON_CONFIG={settings_file.resolve()}")
         click.echo("  adyton program publish FILE.js\n  adyton request PROGRAM_ID --input 0x…\n")
         settings = Context(settings_file, context.log_level).settings()
+        Store.open(settings.database, create=True).close()  # before two threads would both make it
         threading.Thread(target=_announce, args=(settings.database,), daemon=True).start()
         supervisor.run_up(settings)
 
 
 def _announce(database: str) -> None:
     """Say when requests will be served."""
-    with Store.open(database, create=True) as store:
+    with Store.open(database) as store:
         while not supervisor.is_ready(store):
             time.sleep(_READY_POLL_S)
         live = next(enclave for enclave in store.enclaves.all() if enclave.state is EnclaveState.LIVE)
