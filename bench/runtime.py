@@ -104,7 +104,7 @@ def rivals() -> Path:
     """The bin directory of the rivals' environment, made if it is not there."""
     stamp = RIVALS / "lock"
     if not stamp.exists() or stamp.read_bytes() != LOCK.read_bytes():
-        uv = Path(sys.executable).parent / "uv"
+        uv = ROOT / "build" / "uv" / "bin" / "uv"  # where set-up put it
         subprocess.run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, RIVALS], check=True)
         install = ["pip", "install", "--quiet", "--require-hashes", "--requirement", str(LOCK)]
         subprocess.run([uv, *install, "--python", RIVALS / "bin" / "python"], check=True)
