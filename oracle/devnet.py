@@ -14,14 +14,15 @@ from pathlib import Path
 from oracle.anvil import ACCOUNTS, CHAIN_ID, Anvil
 from oracle.attestation.quoter import DEVELOPMENT_ROOT
 from oracle.chain.deployment import Deployment, deploy
-from oracle.chain.gas import FeePolicy
 from oracle.chain.rpc import Rpc
 from oracle.chain.wallet import Wallet
+from oracle.config import Settings
 from oracle.crypto.ecdsa import SigningKey
 from oracle.enclave.measurement import measure
 from oracle.errors import ConfigurationError
 from oracle.types.ids import ZERO_ADDRESS, Address
 from oracle.types.pool import Pool
+from oracle.wiring import open_wallet
 
 OWNER, RELAY = ACCOUNTS[:2]
 # Delivering costs about 50,000 gas: at 1 gwei that is the base fee. 10^9 fuel are about 0.2 s of one core.
@@ -31,7 +32,7 @@ SETTINGS_FILE = "adyton.toml"
 
 def wallet(rpc: Rpc, key: SigningKey) -> Wallet:
     """An account of the development chain."""
-    return Wallet(rpc, key, CHAIN_ID, FeePolicy.of_gwei(500, 1))
+    return open_wallet(Settings(chain_id=CHAIN_ID), rpc, key)
 
 
 def prepare(anvil: Anvil, directory: Path) -> tuple[Deployment, Path]:

@@ -14,11 +14,10 @@ from oracle.chain.rpc import Rpc
 from oracle.chain.wallet import Wallet
 from oracle.config import Settings, read_secret
 from oracle.crypto.ecdsa import SigningKey
+from oracle.crypto.hashing import HASH_BYTES
 from oracle.types.ids import Address, PoolId, parse_hex
 from oracle.types.pool import Pool
 from oracle.wiring import open_wallet
-
-HASH_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ import click
 from oracle import anvil, supervisor
 from oracle.attestation.quoter import DEVELOPMENT_ROOT
 from oracle.chain import deployment
-from oracle.cli.context import HASH_BYTES, Context, account, connect, pass_context
+from oracle.cli.context import Context, account, connect, pass_context
+from oracle.crypto.hashing import HASH_BYTES
 from oracle.devnet import PRICES, deployment_settings, prepare, toml
 from oracle.enclave.measurement import measure
 from oracle.errors import ConfigurationError

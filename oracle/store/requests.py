@@ -208,15 +208,6 @@ class Requests:
             ).all()
         return [stored_request(row) for row in rows]
 
-    def with_prefix(self, prefix: bytes) -> list[RequestId]:
-        """The ids that begin with `prefix`, at most two."""
-        last = prefix.ljust(32, b"\xff")
-        with self._database.read() as connection:
-            rows = connection.execute(
-                select(requests.c.request_id).where(requests.c.request_id.between(prefix, last)).limit(2)
-            ).all()
-        return [RequestId(row[0]) for row in rows]
-
 
 def _move(request_id: RequestId, to: RequestState, *expected: RequestState) -> Update:
     return update(requests).where(requests.c.request_id == request_id, requests.c.state.in_(expected)).values(state=to)

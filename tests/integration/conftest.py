@@ -14,6 +14,7 @@ from oracle import anvil
 from oracle.attestation.quoter import DEVELOPMENT_ROOT
 from oracle.chain.contracts import decode_event
 from oracle.chain.deployment import Deployment, deploy
+from oracle.chain.publishing import publish
 from oracle.chain.reader import ChainReader
 from oracle.chain.rpc import Rpc
 from oracle.chain.wallet import Wallet
@@ -86,12 +87,8 @@ def build_chain(node: anvil.Anvil, measurements: tuple[MeasurementId, ...] = (ME
     owner, asker = (open_wallet(settings, rpc, key) for key in (anvil.ACCOUNTS[0], anvil.ACCOUNTS[2]))
     deployment = deploy(owner, PRICES, measurements, Address(DEVELOPMENT_ROOT.address))
     manifest = Manifest(Engine.JS, Limits()).encode()
-    program = Program.of(manifest, CODE)
     registry = Address(parse_hex(deployment.program_registry, 20, "registry"))
-    reader = ChainReader(rpc, anvil.CHAIN_ID, Address(parse_hex(deployment.coprocessor, 20, "coprocessor")))
-    pointer = reader.view("ProgramRegistry", registry, "store", CODE)
-    owner.call("ProgramRegistry", registry, "store", CODE)
-    owner.call("ProgramRegistry", registry, "publish", int(Engine.JS), manifest, program.code_hash, [pointer])
+    program = publish(owner, registry, manifest, CODE).program
     return Chain(node, rpc, deployment, asker, program)
 
 
