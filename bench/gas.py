@@ -16,25 +16,24 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from bench.attestation_gas import measure_attestation, register, show_attestation, supply
 from oracle import anvil
-from oracle.attestation.quoter import DEVELOPMENT_ROOT, DevelopmentQuoter
+from oracle.attestation.quoters.simulated import SimulatedQuoter, simulated_measurement
 from oracle.chain.contracts import (
     decode_event,
     encode_expire,
     encode_fulfill,
     encode_fulfill_batch,
-    encode_register,
     parse_artifact,
 )
-from oracle.chain.deployment import deploy
-from oracle.chain.rpc import Rpc, data, quantity
+from oracle.chain.deployment import deploy, development_root
+from oracle.chain.rpc import Rpc, quantity
 from oracle.chain.wallet import Wallet
 from oracle.crypto.ecdsa import SigningKey
 from oracle.crypto.hashing import keccak256
 from oracle.devnet import OWNER, PRICES, RELAY, wallet
-from oracle.types.attestation import report_data
 from oracle.types.block import Created
-from oracle.types.ids import Address, MeasurementId, PoolId, RequestId, parse_hex
+from oracle.types.ids import Address, PoolId, RequestId, parse_hex
 from oracle.types.receipt import Outcome, Receipt, batch_digest
 
 CONSUMER = Path(__file__).parent.parent / "build" / "artifacts" / "GasConsumer.json"
@@ -50,8 +49,7 @@ PEERS: tuple[tuple[str, dict[str, int | None]], ...] = (
     ("Chainlink Functions, n=4", {"request": 198_373, "fulfill": 166_688, "batch_item_10": 59_405, "expire": 44_585}),
     ("Oyster Relay", {"request": 306_967, "fulfill": 120_735}),
 )
-_MEASUREMENT = MeasurementId(keccak256(b"gas bench"))
-_VALID_S = 30 * 86_400
+_BUILD = keccak256(b"gas bench")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +103,7 @@ class Bench:
 def set_up(rpc: Rpc) -> Bench:
     """Deploy everything and register one signer."""
     owner, relay, signer = wallet(rpc, OWNER), wallet(rpc, RELAY), SigningKey()
-    made = deploy(owner, PRICES, [_MEASUREMENT], Address(DEVELOPMENT_ROOT.address))
+    made = deploy(owner, PRICES, [simulated_measurement(_BUILD)], development_root())
     coprocessor = Address(parse_hex(made.coprocessor, 20, "coprocessor"))
     registry = Address(parse_hex(made.enclave_registry, 20, "enclave registry"))
     pool_id = PoolId(parse_hex(made.pool_id, 32, "pool id"))
@@ -113,12 +111,8 @@ def set_up(rpc: Rpc) -> Bench:
     created = owner.send(Address(b""), consumer_abi.creation(made.coprocessor, bytes(32), pool_id))
     consumer = Address(parse_hex(created["contractAddress"], 20, "consumer"))
 
-    anchor = rpc.call("eth_getBlockByNumber", "latest", False)
-    number, valid_until_s = quantity(anchor["number"]), quantity(anchor["timestamp"]) + _VALID_S
-    keys = (Address(signer.address), bytes(32), relay.address)
-    bound = report_data(anvil.CHAIN_ID, registry, *keys, data(anchor["hash"]))
-    quote = DevelopmentQuoter().quote(_MEASUREMENT, bound, valid_until_s)
-    relay.send(registry, encode_register(Address(signer.address), bytes(32), relay.address, number, quote))
+    supply(owner, Address(parse_hex(made.attestation_verifier, 20, "verifier")), SimulatedQuoter(_BUILD))
+    register(relay, registry, SimulatedQuoter(_BUILD), signer)
     return Bench(owner, relay, signer, coprocessor, pool_id, consumer, consumer_abi.functions["ask"][0])
 
 
@@ -159,10 +153,12 @@ def main() -> None:
     options = parser.parse_args()
     with anvil.running() as chain:
         figures = measure(set_up(Rpc(chain.rpc_url)))
+    attestation = measure_attestation()
     if options.json:
-        print(json.dumps(figures))
+        print(json.dumps({**figures, **attestation}))
     else:
         show(figures)
+        show_attestation(attestation)
 
 
 if __name__ == "__main__":

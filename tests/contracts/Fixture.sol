@@ -5,13 +5,17 @@ import {Test} from "forge-std/Test.sol";
 
 import {Coprocessor} from "contracts/Coprocessor.sol";
 import {EnclaveRegistry} from "contracts/EnclaveRegistry.sol";
-import {DevelopmentVerifier} from "contracts/attestation/DevelopmentVerifier.sol";
 import {Delivery} from "contracts/interfaces/ICoprocessor.sol";
+import {AdvisorySet} from "contracts/types/AdvisorySet.sol";
 import {Attestation, MeasurementId} from "contracts/types/Attestation.sol";
+import {Policy} from "contracts/types/Policy.sol";
 import {PoolId, PoolLibrary} from "contracts/types/Pool.sol";
 import {ProgramId} from "contracts/types/Program.sol";
 import {Outcome, Receipt as SignedReceipt} from "contracts/types/Receipt.sol";
 import {RequestId} from "contracts/types/Request.sol";
+import {TcbStatus} from "contracts/types/TcbStatus.sol";
+
+import {CredulousVerifier} from "./CredulousVerifier.sol";
 
 /// @notice What all test consumers have in common.
 interface Asker {
@@ -23,7 +27,6 @@ interface Asker {
 
 /// @notice The deployed system with one live enclave, as every suite starts from it. Signatures are real.
 abstract contract Fixture is Test {
-    uint256 internal constant ROOT_KEY = uint256(keccak256("adyton development root"));
     uint256 internal constant SIGNER_KEY = uint256(keccak256("adyton test signer"));
     bytes32 internal constant SEALING_KEY = keccak256("adyton test sealing key");
     bytes32 internal constant PLATFORM = keccak256("adyton test platform");
@@ -42,7 +45,7 @@ abstract contract Fixture is Test {
     address internal immutable STRANGER = makeAddr("stranger");
     address internal immutable SIGNER = vm.addr(SIGNER_KEY);
 
-    DevelopmentVerifier internal verifier;
+    CredulousVerifier internal verifier;
     EnclaveRegistry internal registry;
     Coprocessor internal coprocessor;
     PoolId internal pool;
@@ -50,13 +53,28 @@ abstract contract Fixture is Test {
     function setUp() public virtual {
         vm.warp(1_764_000_000);
         vm.roll(1_000);
-        verifier = new DevelopmentVerifier(vm.addr(ROOT_KEY));
+        verifier = new CredulousVerifier();
         coprocessor = new Coprocessor(OWNER, verifier);
         registry = coprocessor;
         pool = PoolLibrary.pack(address(registry), BASE_FEE_GWEI, GAS_PRICE_MWEI, FUEL_PRICE_WEI);
         vm.prank(OWNER);
-        registry.approveMeasurement(BUILD);
+        registry.approveMeasurement(BUILD, _policy());
         _register(SIGNER);
+    }
+
+    /* ------------------------------------------------- policy ------------------------------------------------- */
+
+    /// @dev Up to date, nothing else.
+    function _policy() internal pure returns (Policy memory policy) {
+        policy.acceptedStatuses = _accept(TcbStatus.UpToDate);
+    }
+
+    function _accept(TcbStatus status) internal pure returns (uint8) {
+        return uint8(1 << uint256(status));
+    }
+
+    function _advisories(uint256 packed) internal pure returns (AdvisorySet) {
+        return AdvisorySet.wrap(packed);
     }
 
     /* ---------------------------------------------- registrations --------------------------------------------- */
@@ -68,16 +86,20 @@ abstract contract Fixture is Test {
     }
 
     function _quote(address signer, MeasurementId build, uint64 validUntil) internal view returns (bytes memory) {
-        bytes32 reportData = registry.reportData(signer, SEALING_KEY, OPERATOR, blockhash(vm.getBlockNumber() - 1));
-        return _quote(ROOT_KEY, Attestation(build, reportData, PLATFORM, validUntil));
+        return abi.encode(_attestation(signer, build, validUntil));
     }
 
-    function _quote(uint256 rootKey, Attestation memory content) internal view returns (bytes memory) {
-        bytes32 digest = keccak256(abi.encode(verifier.QUOTE_DOMAIN(), content));
-        (uint8 v, bytes32 r, bytes32 s) = vm.sign(rootKey, digest);
-        return abi.encode(
-            content.measurement, content.reportData, content.platform, content.validUntil, abi.encodePacked(r, s, v)
-        );
+    /// @dev What a verifier finds in the quote of an up-to-date enclave that registers `signer` with the newest anchor.
+    function _attestation(address signer, MeasurementId build, uint64 validUntil)
+        internal
+        view
+        returns (Attestation memory attestation)
+    {
+        bytes32 anchor = blockhash(vm.getBlockNumber() - 1);
+        attestation.measurement = build;
+        attestation.reportData = registry.reportData(signer, SEALING_KEY, OPERATOR, anchor);
+        attestation.platform = PLATFORM;
+        attestation.validUntil = validUntil;
     }
 
     /* ------------------------------------------------ requests ------------------------------------------------ */

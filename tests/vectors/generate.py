@@ -3,6 +3,7 @@ Write the vectors that Solidity and Python are both tested against: `python test
 
 Values come from third parties (eth_abi for layouts, eth_account for EIP-712 and signatures), not from the code under
 test. Numbers are decimal strings, bytes are 0x-hex, each file is `{"cases": [...]}` with the same keys in each case.
+Development DCAP evidence comes from `oracle.attestation.development`, which other verifiers accept.
 """
 
 import json
@@ -15,6 +16,13 @@ from eth_account import Account
 from eth_account.messages import encode_typed_data
 from eth_keys.datatypes import PrivateKey
 from eth_utils.crypto import keccak
+
+from oracle.attestation.dcap.quote import parse_quote
+from oracle.attestation.dcap.trim import onchain_evidence
+from oracle.attestation.development.collateral import NEW_S, OLD_S
+from oracle.attestation.development.dcap import DevelopmentPki, processor_platform
+from oracle.attestation.development.keys import point_of
+from oracle.attestation.development.quotes import QuoteKind
 
 HERE = Path(__file__).parent
 ROOT_KEY = keccak(b"adyton development root")
@@ -183,9 +191,8 @@ def batches() -> None:
 
 
 def registrations() -> None:
-    """Report data, and the development quotes that carry it."""
+    """Report data."""
     cases = []
-    root = PrivateKey(ROOT_KEY)
     for number, chain in enumerate(CHAINS):
         registry, operator = address(f"registry {number}"), address(f"operator {number}")
         signer, sealing, anchor = (
@@ -196,17 +203,9 @@ def registrations() -> None:
         domain = keccak(b"Adyton enclave registration v1")
         types = ["bytes32", "uint256", "address", "address", "bytes32", "address", "bytes32"]
         report = keccak(encode(types, [domain, chain, registry, signer, sealing, operator, anchor]))
-        content: list[Any] = [keccak(b"build %d" % number), report, keccak(b"platform"), EDGE_U64 - number]
-        words = ["bytes32", "bytes32", "bytes32", "uint64"]
-        digest = keccak(encode(["bytes32", *words], [keccak(b"Adyton development quote v1"), *content]))
-        signature = root.sign_msg_hash(digest)
-        signed = signature.r.to_bytes(32) + signature.s.to_bytes(32) + bytes([27 + signature.v])
         cases.append({
             "chainId": str(chain), "registry": registry, "signer": signer, "sealingKey": hexed(sealing),
             "operator": operator, "anchor": hexed(anchor), "reportData": hexed(report),
-            "measurement": hexed(content[0]), "platform": hexed(content[2]), "validUntil": str(content[3]),
-            "root": Account.from_key(ROOT_KEY).address.lower(),
-            "quote": hexed(encode([*words, "bytes"], [*content, signed])),
         })  # fmt: skip
     write("registrations", cases)
 
@@ -223,6 +222,69 @@ def settlements() -> None:
     ])  # fmt: skip
 
 
+def secret(key: Any) -> str:
+    """A development P-256 key; all of them are public."""
+    return str(key.private_numbers().private_value)
+
+
+def measurement(kind: QuoteKind, report: bytes) -> bytes:
+    """The hash of what names a build in a report."""
+    if kind is not QuoteKind.SGX_V3:
+        return keccak(keccak(b"Adyton TDX measurement v1") + report[120:520])
+    parts = ((16, 20), (32, 48), (48, 56), (64, 96), (128, 160), (192, 256), (256, 262), (304, 320))
+    return keccak(keccak(b"Adyton SGX measurement v1") + b"".join(report[first:end] for first, end in parts))
+
+
+def dcap() -> None:
+    """Development quotes of each kind, the collateral and the keys behind them, and what they attest."""
+    now_s = 1_764_000_000
+    pki = DevelopmentPki(now_s=now_s - 86_400)
+    processor = pki.on(processor_platform())
+    rows: list[tuple[str, DevelopmentPki, QuoteKind, str, tuple[int, ...]]] = [
+        ("SGX version 3", pki, QuoteKind.SGX_V3, "UpToDate", ()),
+        ("TDX version 4", pki, QuoteKind.TDX_V4, "UpToDate", ()),
+        ("TDX version 5, TD 1.0", pki, QuoteKind.TDX_V5, "UpToDate", ()),
+        ("TDX version 5, TD 1.5", pki, QuoteKind.TDX_V5_TD15, "UpToDate", ()),
+        ("processor authority", processor, QuoteKind.SGX_V3, "SWHardeningNeeded", (615,)),
+        ("configuration", pki, QuoteKind.SGX_V3, "ConfigurationNeeded", ()),
+        ("configuration and software", pki, QuoteKind.SGX_V3, "ConfigurationAndSWHardeningNeeded", (289, 615)),
+        ("out of date", pki, QuoteKind.TDX_V4, "OutOfDate", (960, 982, 986)),
+        ("out of date and misconfigured", pki, QuoteKind.TDX_V5, "OutOfDateConfigurationNeeded", (1,)),
+    ]
+    statuses = ["UpToDate", "SWHardeningNeeded", "ConfigurationNeeded", "ConfigurationAndSWHardeningNeeded"]
+    statuses += ["OutOfDate", "OutOfDateConfigurationNeeded"]
+    cases = []
+    for number, (name, machine, kind, status, advisories) in enumerate(rows):
+        report_data = keccak(b"report data %d" % number)
+        quote = parse_quote(machine.quote(kind, report_data, keccak(b"build %d" % number)))
+        evidence = onchain_evidence(quote)
+        texts = tuple(f"INTEL-SA-{advisory:05}" for advisory in advisories)
+        collateral = machine.collateral(kind.tee, status=status, advisories=texts)
+        body = quote.signed[54 if "5" in kind.value[:6] else 48 :]
+        root_x, root_y = machine.root_point
+        cases.append({
+            "name": name, "now": str(now_s), "rootX": hexed(root_x), "rootY": hexed(root_y),
+            "rootKey": secret(machine.root.key), "authorityKey": secret(machine.pck_authority.key),
+            "signerKey": secret(machine.tcb_signer.key), "pckKey": secret(machine.pck.key),
+            "attestationKey": secret(machine.quoting_enclave(kind.tee).attestation_key),
+            "root": hexed(machine.root.der), "authority": hexed(machine.pck_authority.der),
+            "signer": hexed(machine.tcb_signer.der), "pck": hexed(machine.pck.der),
+            "authorityId": hexed(keccak(point_of(machine.pck_authority.key))),
+            "signerId": hexed(keccak(point_of(machine.tcb_signer.key))),
+            "pckId": hexed(keccak(point_of(machine.pck.key))),
+            "rootCrl": hexed(collateral.root_ca_crl), "pckCrl": hexed(collateral.pck_crl),
+            "tcbInfo": collateral.tcb_info, "tcbInfoSignature": hexed(collateral.tcb_info_signature),
+            "qeIdentity": collateral.qe_identity, "qeIdentitySignature": hexed(collateral.qe_identity_signature),
+            "evidence": hexed(evidence.evidence), "shortEvidence": hexed(evidence.cached),
+            "measurement": hexed(measurement(kind, body)), "reportData": hexed(report_data),
+            "platform": hexed(keccak(machine.platform.ppid + machine.platform.pce_id)),
+            "validUntil": str(machine.now_s + 30 * 86_400), "status": str(statuses.index(status)),
+            "evaluationNumber": "18", "outOfDateSince": str(NEW_S if OLD_S < NEW_S and "OutOf" in status else 0),
+            "advisories": str(sum(advisory << 16 * place for place, advisory in enumerate(advisories))),
+        })  # fmt: skip
+    write("dcap", cases)
+
+
 if __name__ == "__main__":
-    for generate in (pools, requests, programs, receipts, batches, registrations, settlements):
+    for generate in (pools, requests, programs, receipts, batches, registrations, settlements, dcap):
         generate()

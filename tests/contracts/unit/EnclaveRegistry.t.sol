@@ -3,7 +3,6 @@ pragma solidity ^0.8.30;
 
 import {Fixture} from "../Fixture.sol";
 
-import {DevelopmentVerifier} from "contracts/attestation/DevelopmentVerifier.sol";
 import {EnclaveRegistry} from "contracts/EnclaveRegistry.sol";
 import {Enclave, IEnclaveRegistry} from "contracts/interfaces/IEnclaveRegistry.sol";
 import {Attestation, MeasurementId} from "contracts/types/Attestation.sol";
@@ -34,7 +33,7 @@ abstract contract EnclaveRegistrySuite is Fixture {
         bytes memory quote = _quote(OTHER, BUILD, validUntil);
 
         vm.expectEmit(address(registry));
-        emit IEnclaveRegistry.EnclaveRegistered(OTHER, BUILD, OPERATOR, SEALING_KEY, expected);
+        emit IEnclaveRegistry.EnclaveRegistered(OTHER, BUILD, OPERATOR, PLATFORM, SEALING_KEY, expected);
         vm.prank(STRANGER);
         _registerWith(quote);
 
@@ -79,7 +78,9 @@ abstract contract EnclaveRegistrySuite is Fixture {
         }
         if (which == 5) attested = noise;
         vm.assume(attested != expected);
-        bytes memory quote = _quote(ROOT_KEY, Attestation(BUILD, attested, PLATFORM, type(uint64).max));
+        Attestation memory attestation = _attestation(OTHER, BUILD, type(uint64).max);
+        attestation.reportData = attested;
+        bytes memory quote = abi.encode(attestation);
         vm.expectRevert(abi.encodeWithSelector(IEnclaveRegistry.ReportDataMismatch.selector, expected, attested));
         _registerWith(quote);
     }
@@ -89,17 +90,6 @@ abstract contract EnclaveRegistrySuite is Fixture {
         bytes32 here = registry.reportData(OTHER, SEALING_KEY, OPERATOR, bytes32(uint256(1)));
         vm.chainId(2);
         assertNotEq(here, registry.reportData(OTHER, SEALING_KEY, OPERATOR, bytes32(uint256(1))));
-    }
-
-    /// @dev E1: a quote that the root did not sign is none.
-    function testFuzz_register_otherRoot_reverts(uint256 rootKey) public {
-        rootKey = bound(rootKey, 1, 1e30);
-        bytes32 reportData = registry.reportData(OTHER, SEALING_KEY, OPERATOR, blockhash(vm.getBlockNumber() - 1));
-        bytes memory quote = _quote(rootKey, Attestation(BUILD, reportData, PLATFORM, type(uint64).max));
-        vm.expectRevert(
-            abi.encodeWithSelector(DevelopmentVerifier.RootMismatch.selector, vm.addr(ROOT_KEY), vm.addr(rootKey))
-        );
-        _registerWith(quote);
     }
 
     /// @dev E2.
@@ -143,7 +133,9 @@ abstract contract EnclaveRegistrySuite is Fixture {
     /// @dev E6: a key belongs to one operator for life.
     function test_register_otherOperator_reverts() public {
         bytes32 reportData = registry.reportData(SIGNER, SEALING_KEY, STRANGER, blockhash(vm.getBlockNumber() - 1));
-        bytes memory quote = _quote(ROOT_KEY, Attestation(BUILD, reportData, PLATFORM, type(uint64).max));
+        Attestation memory attestation = _attestation(OTHER, BUILD, type(uint64).max);
+        attestation.reportData = reportData;
+        bytes memory quote = abi.encode(attestation);
         vm.expectRevert(abi.encodeWithSelector(IEnclaveRegistry.OperatorMismatch.selector, OPERATOR, STRANGER));
         registry.register(SIGNER, SEALING_KEY, STRANGER, vm.getBlockNumber() - 1, quote);
     }
@@ -216,11 +208,12 @@ abstract contract EnclaveRegistrySuite is Fixture {
     function test_verify_measurementApprovedAgain_oldKeysStayDead() public {
         vm.startPrank(OWNER);
         registry.revokeMeasurement(BUILD);
-        registry.approveMeasurement(BUILD);
+        registry.approveMeasurement(BUILD, _policy());
         vm.stopPrank();
         assertFalse(registry.isLive(SIGNER));
         vm.expectRevert(abi.encodeWithSelector(IEnclaveRegistry.MeasurementNotApproved.selector, BUILD));
         _verify(SIGNER_KEY);
+        vm.roll(vm.getBlockNumber() + 1);
         _register(SIGNER);
         assertTrue(_verify(SIGNER_KEY));
     }
@@ -229,8 +222,9 @@ abstract contract EnclaveRegistrySuite is Fixture {
     function testFuzz_register_underNewApproval_startsAfresh(uint64 validUntil) public {
         vm.startPrank(OWNER);
         registry.revokeMeasurement(BUILD);
-        registry.approveMeasurement(BUILD);
+        registry.approveMeasurement(BUILD, _policy());
         vm.stopPrank();
+        vm.roll(vm.getBlockNumber() + 1);
         validUntil = uint64(bound(validUntil, vm.getBlockTimestamp(), registry.MAX_AGE() - 1 + vm.getBlockTimestamp()));
         bytes memory quote = _quote(SIGNER, BUILD, validUntil);
         registry.register(SIGNER, SEALING_KEY, OPERATOR, vm.getBlockNumber() - 1, quote);
@@ -240,7 +234,7 @@ abstract contract EnclaveRegistrySuite is Fixture {
     /// @dev E2: one build's fate is not another's.
     function test_revokeMeasurement_otherBuild_unharmed() public {
         vm.startPrank(OWNER);
-        registry.approveMeasurement(OTHER_BUILD);
+        registry.approveMeasurement(OTHER_BUILD, _policy());
         vm.stopPrank();
         _registerWith(_quote(OTHER, OTHER_BUILD, type(uint64).max));
         vm.prank(OWNER);
@@ -252,7 +246,7 @@ abstract contract EnclaveRegistrySuite is Fixture {
     function test_measurement_approvedTwiceOrRevokedUnapproved_reverts() public {
         vm.startPrank(OWNER);
         vm.expectRevert(abi.encodeWithSelector(IEnclaveRegistry.MeasurementAlreadyApproved.selector, BUILD));
-        registry.approveMeasurement(BUILD);
+        registry.approveMeasurement(BUILD, _policy());
         vm.expectRevert(abi.encodeWithSelector(IEnclaveRegistry.MeasurementNotApproved.selector, OTHER_BUILD));
         registry.revokeMeasurement(OTHER_BUILD);
     }
@@ -328,7 +322,7 @@ contract StandaloneEnclaveRegistryTest is EnclaveRegistrySuite {
         super.setUp();
         registry = new EnclaveRegistry(OWNER, verifier);
         vm.prank(OWNER);
-        registry.approveMeasurement(BUILD);
+        registry.approveMeasurement(BUILD, _policy());
         _register(SIGNER);
     }
 }

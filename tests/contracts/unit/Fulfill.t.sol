@@ -238,7 +238,7 @@ contract FulfillTest is Fixture {
         _expectRejected(delivery, _prove(delivery)); // live in the coprocessor's registry only
 
         vm.prank(OWNER);
-        registry.approveMeasurement(BUILD);
+        registry.approveMeasurement(BUILD, _policy());
         _register(SIGNER);
         _fulfill(requestId, "external");
         assertEq(consumer.lastOutput(), "external");

@@ -19,7 +19,15 @@ contract OwnershipTest is Fixture {
         vm.expectRevert(Ownable.Unauthorized.selector);
         coprocessor.unpause();
         vm.expectRevert(Ownable.Unauthorized.selector);
-        coprocessor.approveMeasurement(MeasurementId.wrap(bytes32(uint256(1))));
+        coprocessor.approveMeasurement(MeasurementId.wrap(bytes32(uint256(1))), _policy());
+        vm.expectRevert(Ownable.Unauthorized.selector);
+        coprocessor.setPolicy(BUILD, _policy());
+        vm.expectRevert(Ownable.Unauthorized.selector);
+        coprocessor.allowPlatform(PLATFORM);
+        vm.expectRevert(Ownable.Unauthorized.selector);
+        coprocessor.denyPlatform(PLATFORM);
+        vm.expectRevert(Ownable.Unauthorized.selector);
+        coprocessor.forgetPlatform(PLATFORM);
         vm.expectRevert(Ownable.Unauthorized.selector);
         coprocessor.revokeMeasurement(BUILD);
         vm.expectRevert(Ownable.Unauthorized.selector);

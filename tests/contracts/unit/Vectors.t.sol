@@ -4,8 +4,6 @@ pragma solidity ^0.8.30;
 import {Fixture} from "../Fixture.sol";
 
 import {Coprocessor} from "contracts/Coprocessor.sol";
-import {DevelopmentVerifier} from "contracts/attestation/DevelopmentVerifier.sol";
-import {Attestation, MeasurementId} from "contracts/types/Attestation.sol";
 import {PoolId, PoolLibrary} from "contracts/types/Pool.sol";
 import {Program, ProgramId} from "contracts/types/Program.sol";
 import {Outcome, Receipt as SignedReceipt} from "contracts/types/Receipt.sol";
@@ -151,11 +149,6 @@ contract VectorsTest is Fixture {
             coprocessor.reportData(_address("signer"), _word("sealingKey"), _address("operator"), _word("anchor"));
         assertEq(reportData, _word("reportData"));
         vm.chainId(31_337);
-        Attestation memory attestation = new DevelopmentVerifier(_address("root")).verify(_bytes("quote"));
-        assertEq(MeasurementId.unwrap(attestation.measurement), _word("measurement"));
-        assertEq(attestation.reportData, reportData);
-        assertEq(attestation.platform, _word("platform"));
-        assertEq(attestation.validUntil, _uint("validUntil"));
     }
 
     /// @dev V1.
