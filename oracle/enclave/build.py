@@ -13,23 +13,22 @@ import hashlib
 import platform
 import struct
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Final, NoReturn
 
 import wasmtime
 
 from oracle.enclave.engine_files import ENGINE_DIR, NATIVE, RECORD, SNAPSHOT, EngineRecord
-from oracle.enclave.javascript import EXCEPTION, HOST_FUNCTIONS, SCRATCH_BYTES, UNDEFINED, Addresses, sandbox
+from oracle.enclave.javascript import THREW, Addresses, sandbox
 from oracle.enclave.job import Job
 from oracle.enclave.sandbox import Guest, configuration
 from oracle.enclave.wasm_binary import with_memory_image
 from oracle.errors import ConfigurationError
 from oracle.types.program import Limits
 
-QUICKJS_SHA256: Final = (
-    "d4c9375f2b1ca4dc95f72c8aa2982a7a9951ac8011490d79c6582df732b4bbd9"  # npm quickjs-wasi 3.6.2, QuickJS-NG 0.17
-)
-QUICKJS: Final = Path(__file__).parents[2] / "node_modules" / "quickjs-wasi" / "quickjs.wasm"
+QUICKJS_SHA256: Final = "2dcc36820b2a13aa84ab64f9f503b2e8aef37a045153f318494c4941bd9f8062"
+QUICKJS: Final = Path(__file__).parents[2] / "build" / "quickjs" / "quickjs.wasm"
 PRELUDE_DIR: Final = Path(__file__).parent / "prelude"
 _SOURCES = ("prelude.js", "abi.js")
 _BOOT_MEMORY_BYTES = 16 << 20
@@ -38,103 +37,76 @@ _COLLECT_ABOVE_BYTES = 1 << 20  # a small job ends before its first garbage coll
 _EXPORTS = frozenset(
     {
         "memory",
-        "wasm_malloc",
-        "wasm_free",
-        "JS_Call",
-        "JS_Eval",
+        "allocate",
+        "evaluate",
+        "find_main",
+        "release",
+        "run",
         "JS_ExecutePendingJob",
         "JS_FreeCString",
-        "JS_GetException",
         "JS_GetUint8Array",
         "JS_HasException",
         "JS_IsJobPending",
         "JS_NewStringLen",
         "JS_NewUint8ArrayCopy",
-        "JS_SetMaxStackSize",
         "JS_ToCStringLen2",
-        "qjs_get_undefined",
-        "qjs_new_number",
-        "qjs_new_string",
-        "qjs_new_uint8_array",
     }
 )
-
-
-class _Boot:
-    """A QuickJS that is being set up; it may call nothing of the host."""
-
-    def __init__(self, guest: Guest) -> None:
-        self.guest = guest
-        guest.call("_initialize")
-        if guest.call("qjs_init") & 0xFFFF_FFFF:
-            raise ConfigurationError("QuickJS does not start")
-        self.context = guest.call("qjs_get_context_ptr") & 0xFFFF_FFFF
-        self.runtime = guest.call("qjs_get_runtime_ptr") & 0xFFFF_FFFF
-        guest.call("qjs_set_max_stack_size", _PRELUDE_STACK_BYTES)
-
-    def address(self, data: bytes) -> int:
-        """Where a copy of `data` with a final zero is."""
-        at = self.guest.call("wasm_malloc", len(data) + 1) & 0xFFFF_FFFF
-        self.guest.write(at, data + b"\0")
-        return at
-
-    def value(self, handle: int) -> int:
-        """The JSValue behind a handle."""
-        value: int = struct.unpack("<Q", self.guest.read(handle & 0xFFFF_FFFF, 8))[0]
-        return value
-
-    def checked(self, value: int) -> int:
-        """`value`, unless the guest threw."""
-        if value & ~0xFFFF_FFFF == EXCEPTION:
-            size = self.address(bytes(4))
-            error = self.guest.call("JS_GetException", self.context)
-            text = self.guest.call("JS_ToCStringLen2", self.context, size, error, 0) & 0xFFFF_FFFF
-            (length,) = struct.unpack("<I", self.guest.read(size, 4))
-            raise ConfigurationError(f"the prelude does not run: {self.guest.read(text, length).decode()}")
-        return value
-
-    def call(self, function: int, *arguments: int) -> int:
-        """Call a function with JSValues."""
-        at = self.address(struct.pack(f"<{len(arguments)}Q", *arguments))
-        return self.checked(self.guest.call("JS_Call", self.context, function, UNDEFINED, len(arguments), at))
-
-    def evaluate(self, source: bytes, name: str) -> int:
-        """Evaluate a script; its value."""
-        code, file = self.address(source), self.address(name.encode())
-        return self.checked(self.guest.call("JS_Eval", self.context, code, len(source), file, 0))
-
-    def host(self) -> int:
-        """An object with the host's functions."""
-        guest, host = self.guest, self.guest.call("qjs_new_object")
-        for name in HOST_FUNCTIONS:
-            text = self.address(name.encode())
-            guest.call("qjs_set_prop_string", host, text, guest.call("qjs_new_host_function", text, len(name), 0))
-        return self.value(host)
 
 
 def _no_host(*_: object) -> NoReturn:
     raise ConfigurationError("the prelude calls the host while it is evaluated")
 
 
+def _place(guest: Guest, data: bytes) -> int:
+    """Where a copy of `data` with a final zero is."""
+    at = guest.call("allocate", len(data) + 1) & 0xFFFF_FFFF
+    guest.write(at, data + b"\0")
+    return at
+
+
+def _booted(guest: Guest) -> Addresses:
+    """Start QuickJS."""
+    guest.call("_initialize")
+    if guest.call("boot", _PRELUDE_STACK_BYTES) & 0xFFFF_FFFF == THREW:
+        raise ConfigurationError("QuickJS does not start")
+    return Addresses(**{field.name: guest.call(f"{field.name}_address") & 0xFFFF_FFFF for field in fields(Addresses)})
+
+
+def _left(guest: Guest, at: Addresses, kind: int) -> bytes:
+    """What a function left; a text that it threw stops the build."""
+    address, size = struct.unpack("<II", guest.read(at.result, 8))
+    data = guest.read(address, size)
+    if kind & 0xFFFF_FFFF == THREW:
+        raise ConfigurationError(f"the prelude does not run: {data.decode()}")
+    return data
+
+
 def bake(quickjs: bytes, prelude: dict[str, bytes]) -> tuple[bytes, Addresses]:
-    """The snapshot as a module, and where things are in it."""
+    """
+    The snapshot as a module, and where things are in it.
+
+    One instance compiles the prelude, another runs the bytecode: so the snapshot holds nothing that the parser left,
+    and every job has less memory to reset.
+    """
     engine = wasmtime.Engine(configuration())
     guests = sandbox(engine, _no_host)
     module = guests.linker.instantiate_pre(wasmtime.Module(engine, quickjs))
+    scripts = []
     with Guest(guests, module, _BOOT_MEMORY_BYTES, Job(Limits(), frozenset())) as guest:
-        boot = _Boot(guest)
-        if boot.value(guest.call("qjs_get_undefined")) != UNDEFINED:
-            raise ConfigurationError("this QuickJS has another layout of values")
-        world = boot.value(guest.call("qjs_get_global"))
-        entries = boot.call(boot.evaluate(prelude["prelude.js"], "prelude.js"), boot.host(), world)
-        boot.call(boot.evaluate(prelude["abi.js"], "abi.js"), world)
-        prepare, start = (guest.call("JS_GetPropertyUint32", boot.context, entries, index) for index in (0, 1))
-        scratch = guest.call("wasm_malloc", SCRATCH_BYTES) & 0xFFFF_FFFF
-        guest.call("qjs_run_gc")
-        guest.call("qjs_set_gc_threshold", _COLLECT_ABOVE_BYTES)
+        at = _booted(guest)
+        for name in _SOURCES:
+            kind = guest.call("compile", _place(guest, prelude[name]), len(prelude[name]), _place(guest, name.encode()))
+            scripts.append(_left(guest, at, kind))
+    with Guest(guests, module, _BOOT_MEMORY_BYTES, Job(Limits(), frozenset())) as guest:
+        at = _booted(guest)
+        for code in scripts:
+            place = _place(guest, code)
+            _left(guest, at, guest.call("install", place, len(code)))
+            guest.call("release", place)
+        guest.call("settle", _COLLECT_ABOVE_BYTES)
         image = guest.read(0, guest.memory_size)
-    addresses = Addresses(boot.context, boot.runtime, prepare, start, scratch)
-    return with_memory_image(quickjs, image, _EXPORTS), addresses
+    return with_memory_image(quickjs, image, _EXPORTS), at
 
 
 def build(quickjs_file: Path = QUICKJS, out: Path = ENGINE_DIR) -> EngineRecord:
@@ -147,7 +119,9 @@ def build(quickjs_file: Path = QUICKJS, out: Path = ENGINE_DIR) -> EngineRecord:
     try:
         quickjs = quickjs_file.read_bytes()
     except OSError as error:
-        raise ConfigurationError(f"no QuickJS at {quickjs_file} ({error.strerror}): run `npm ci`") from error
+        raise ConfigurationError(
+            f"no QuickJS at {quickjs_file} ({error.strerror}): run `python scripts/build_quickjs.py`"
+        ) from error
     found = hashlib.sha256(quickjs).hexdigest()
     if found != QUICKJS_SHA256:
         raise ConfigurationError(f"{quickjs_file} is not the locked QuickJS: sha256 {found}, expected {QUICKJS_SHA256}")
@@ -172,7 +146,7 @@ def build(quickjs_file: Path = QUICKJS, out: Path = ENGINE_DIR) -> EngineRecord:
 def main() -> int:
     """Run from the command line."""
     parser = argparse.ArgumentParser(prog="python -m oracle.enclave.build", description="Build the JavaScript engine.")
-    parser.add_argument("--quickjs", type=Path, default=QUICKJS, help="quickjs.wasm of npm quickjs-wasi")
+    parser.add_argument("--quickjs", type=Path, default=QUICKJS, help="quickjs.wasm of scripts/build_quickjs.py")
     parser.add_argument("--out", type=Path, default=ENGINE_DIR, help="where the engine's files go")
     arguments = parser.parse_args()
     try:

@@ -6,9 +6,9 @@ mapped copy-on-write. A program's top level is evaluated once, in a guest of its
 and kept as the pages it changed (`Delta`), which are laid over a fresh guest for every job. Fuel counts from the call
 of `main`, after that, so it is the same whether the delta was at hand or made anew, in this process or in another.
 
-The host enters through two functions that the prelude returned, and is called back through one import,
-`env.host_call`, whose functions only the prelude holds. Handles are addresses of JSValues; QuickJS checks types,
-`Guest` checks addresses.
+The host enters through the exports of `quickjs/guest.c`, once per job unless the program waits for promises, and is
+called back through one import, `adyton.call`, whose functions only the prelude holds. Handles are addresses of
+JSValues; QuickJS checks types, `Guest` checks addresses.
 """
 
 from __future__ import annotations
@@ -29,18 +29,27 @@ from oracle.enclave.wasi import define_wasi
 from oracle.types.program import Limits
 from oracle.types.receipt import Outcome
 
-HOST_FUNCTIONS: Final = ("log", "blob", "take", "keccak256", "encode", "decode", "finish", "fail")
-UNDEFINED: Final = 3 << 32  # JSValues on wasm32: tag in the high word, payload in the low one
+# Name and number of arguments, in the order of HOST_FUNCTIONS in quickjs/guest.c.
+HOST_FUNCTIONS: Final = {
+    "log": 1,
+    "blob": 1,
+    "take": 1,
+    "keccak256": 1,
+    "encode": 1,
+    "decode": 2,
+    "finish": 1,
+    "fail": 2,
+}
+UNDEFINED: Final = 3 << 32  # JSValues on wasm32: tag in the high word, payload in the low one; an integer's tag is 0
 EXCEPTION: Final = 6 << 32
-MAX_STACK_BYTES: Final = 960 << 10  # of the engine's 1 MiB
+NOTHING, TEXT, BYTES, FOREIGN, THREW = range(5)  # `enum kind` of quickjs/guest.c
+MAX_STACK_BYTES: Final = 448 << 10  # of the engine's 512 KiB
 MIN_MEMORY_BYTES: Final = 4 << 20
 MAX_CODE_BYTES: Final = 4 << 20
 REACTION_FUEL: Final = 8_000  # the host takes part in every promise reaction
 _DELTA_PAGE_BYTES = 4_096
 _FAILED_FOR_MEMORY = 1
 _THREW_NULL = 2  # by the program, or by an engine that has no room for an error
-_TEXT_TAGS = (0xFFFF_FFF9, 0xFFFF_FFFA)  # string, rope
-_OBJECT_TAG = 0xFFFF_FFFF
 _LONE_SURROGATE = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]")
 
 
@@ -50,13 +59,11 @@ class Addresses:
 
     context: int
     runtime: int
-    prepare: int  # JSValue of the prelude's function
-    start: int  # JSValue of the prelude's function
     scratch: int  # of SCRATCH_BYTES
+    result: int  # address and size of what a function left
 
 
 SCRATCH_BYTES: Final = 8_192
-_ARGUMENTS_AT = SCRATCH_BYTES - 64
 _SIZE_AT = SCRATCH_BYTES - 16
 
 
@@ -94,9 +101,9 @@ class JavaScript:
         self._sandbox = sandbox(engine, self._host_call)
         self._module = self._sandbox.linker.instantiate_pre(module)
         self._at = addresses
-        self._handlers: dict[bytes, Callable[..., int]] = {
-            name.encode(): getattr(self, f"_host_{name}") for name in HOST_FUNCTIONS
-        }
+        self._handlers: tuple[tuple[Callable[..., int], int], ...] = tuple(
+            (getattr(self, f"_host_{name}"), count) for name, count in HOST_FUNCTIONS.items()
+        )
         with Guest(self._sandbox, self._module, MIN_MEMORY_BYTES) as guest:
             self._base = guest.read(0, guest.memory_size)
 
@@ -148,52 +155,37 @@ class JavaScript:
             return Result(Outcome.COMPLETED, bytes(job.output), fuel - guest.fuel, tuple(job.logs))
 
     def _evaluate(self, guest: Guest, source: bytes, stack_bytes: int) -> None:
-        at = self._at
-        guest.call("JS_SetMaxStackSize", at.runtime, stack_bytes)
-        address = guest.call("wasm_malloc", len(source)) & 0xFFFF_FFFF
+        address = guest.call("allocate", len(source)) & 0xFFFF_FFFF
         if not address:
             raise StoppedError(Outcome.INVALID_PROGRAM, "out of memory")
         guest.write(address, source)
-        guest.write(at.scratch, b"program.js\0")
-        self._check(guest, guest.call("JS_Eval", at.context, address, len(source) - 1, at.scratch, 0))
-        guest.call("wasm_free", address)
+        self._check(guest, guest.call("evaluate", address, len(source) - 1, stack_bytes))
+        guest.call("release", address)
         self._drain(guest, None)
-        self._check(guest, guest.call("JS_Call", at.context, at.prepare, UNDEFINED, 0, 0))
+        self._check(guest, guest.call("find_main"))
 
     def _main(self, guest: Guest, job: Job) -> None:
-        at, facts = self._at, job.facts().encode()
-        guest.write(at.scratch, facts)
-        text = guest.call("JS_NewStringLen", at.context, at.scratch, len(facts))
-        data = self._new_array(guest, job.input)
-        guest.write(at.scratch + _ARGUMENTS_AT, struct.pack("<QQ", text, data))
-        value = guest.call("JS_Call", at.context, at.start, UNDEFINED, 2, at.scratch + _ARGUMENTS_AT)
-        self._check(guest, value)
-        if value >> 32 in _TEXT_TAGS:
-            job.write(_utf8(self._text(guest, value, is_last=True)))
-        elif value >> 32 == _OBJECT_TAG:
-            guest.write(at.scratch, struct.pack("<Q", value))
-            array = self._array(guest, at.scratch)
-            if array is None:  # a thing with the prototype of a Uint8Array
-                raise StoppedError(Outcome.TRAPPED, "main returned object, not a Uint8Array")
-            job.write(guest.read(*array))
+        at, facts = self._at.scratch, job.facts().encode()
+        data, place = job.input, at + len(facts)
+        if len(facts) + len(data) <= SCRATCH_BYTES:
+            guest.write(at, facts + data)
+        else:
+            place = guest.call("allocate", len(data)) & 0xFFFF_FFFF
+            if not place:
+                raise StoppedError(Outcome.OUT_OF_MEMORY, "out of memory")
+            guest.write(place, data)
+            guest.write(at, facts)
+        kind = self._check(guest, guest.call("run", len(facts), place, len(data)))
+        if kind == TEXT:
+            job.write(_utf8(self._result(guest)))
+        elif kind == BYTES:
+            job.write(self._result(guest))
+        elif kind == FOREIGN:  # a thing with the prototype of a Uint8Array
+            raise StoppedError(Outcome.TRAPPED, "main returned object, not a Uint8Array")
         else:
             self._drain(guest, job)
             if not job.finished:
                 raise StoppedError(Outcome.TRAPPED, "the promise that main returned never settles")
-
-    def _new_array(self, guest: Guest, data: bytes) -> int:
-        """The JSValue of a new Uint8Array with a copy of `data`."""
-        at = self._at
-        if len(data) <= SCRATCH_BYTES:
-            guest.write(at.scratch, data)
-            return guest.call("JS_NewUint8ArrayCopy", at.context, at.scratch, len(data))
-        address = guest.call("wasm_malloc", len(data)) & 0xFFFF_FFFF
-        if not address:
-            raise StoppedError(Outcome.OUT_OF_MEMORY, "out of memory")
-        guest.write(address, data)
-        value = guest.call("JS_NewUint8ArrayCopy", at.context, address, len(data))
-        guest.call("wasm_free", address)
-        return value
 
     def _drain(self, guest: Guest, job: Job | None) -> None:
         """Run pending promise reactions until there are none, or `job` has its output."""
@@ -202,20 +194,28 @@ class JavaScript:
             guest.charge(REACTION_FUEL)
             guest.call("JS_ExecutePendingJob", at.runtime, at.scratch)  # a reaction's exception rejects its promise
 
-    def _check(self, guest: Guest, value: int) -> None:
-        """Raise what the guest threw, if it did."""
-        if value & ~0xFFFF_FFFF != EXCEPTION:
-            return
-        error = guest.call("JS_GetException", self._at.context)
-        text = self._text(guest, error)
+    def _check(self, guest: Guest, kind: int) -> int:
+        """The kind of what a function left; raises what the guest threw, if it did."""
+        kind &= 0xFFFF_FFFF
+        if kind != THREW:
+            return kind
+        address, _ = struct.unpack("<II", guest.read(self._at.result, 8))
+        text = self._result(guest) if address else None
         if text is None or text == b"InternalError: out of memory":
             raise StoppedError(Outcome.OUT_OF_MEMORY, "out of memory")
         raise StoppedError(Outcome.TRAPPED, text.decode("utf-8", "replace"))
 
+    def _result(self, guest: Guest) -> bytes:
+        """The text (WTF-8) or bytes that a function left."""
+        address, size = struct.unpack("<II", guest.read(self._at.result, 8))
+        guest.charge(COPY_FUEL_PER_BYTE * size)
+        return guest.read(address, size)
+
     # -- values --------------------------------------------------------------------------------------------------------
 
-    def _text(self, guest: Guest, value: int, *, is_last: bool = False) -> bytes | None:
-        """A JSValue as WTF-8, converted if it is no string; None if converting threw. The last need not be freed."""
+    def _text(self, guest: Guest, handle: int) -> bytes | None:
+        """A value as WTF-8, converted if it is no string; None if converting threw."""
+        (value,) = struct.unpack("<Q", guest.read(handle, 8))
         size_at = self._at.scratch + _SIZE_AT
         address = guest.call("JS_ToCStringLen2", self._at.context, size_at, value, 0) & 0xFFFF_FFFF
         if not address:
@@ -223,8 +223,7 @@ class JavaScript:
         (size,) = struct.unpack("<I", guest.read(size_at, 4))
         guest.charge(COPY_FUEL_PER_BYTE * size)
         text = guest.read(address, size)
-        if not is_last:
-            guest.call("JS_FreeCString", self._at.context, address)
+        guest.call("JS_FreeCString", self._at.context, address)
         return text
 
     def _array(self, guest: Guest, handle: int) -> tuple[int, int] | None:
@@ -239,117 +238,99 @@ class JavaScript:
         guest.charge(COPY_FUEL_PER_BYTE * size)
         return address, size
 
-    @staticmethod
-    def _undefined(guest: Guest) -> int:
-        return guest.call("qjs_get_undefined")
+    # -- host functions: handles in, a JSValue out; EXCEPTION makes the guest throw its pending exception --------------
 
-    # -- host functions: handles in, a handle out; 0 makes the guest throw its pending exception -----------------------
-
-    def _host_call(self, guest: Guest, name: int, size: int, _this: int, count: int, arguments: int) -> int:
+    def _host_call(self, guest: Guest, function: int, arguments: int) -> int:
         guest.charge(HOST_CALL_FUEL)
-        handler = self._handlers[guest.read(name, size)]
-        return handler(guest, guest.job, *struct.unpack(f"<{count}I", guest.read(arguments, 4 * count)))
+        handler, count = self._handlers[function]
+        return handler(guest, guest.job, *range(arguments, arguments + 8 * count, 8))
 
     def _host_log(self, guest: Guest, job: Job, line: int) -> int:
-        text = self._text(guest, struct.unpack("<Q", guest.read(line, 8))[0])
+        text = self._text(guest, line)
         if text is None:
-            return 0
+            return EXCEPTION
         job.log(text)
-        return self._undefined(guest)
+        return UNDEFINED
 
     def _host_blob(self, guest: Guest, job: Job, handle: int) -> int:
         """Stage the blob and return its size; `take` moves it into an array of the program's own."""
         array = self._array(guest, handle)
         if array is None:
-            return 0
+            return EXCEPTION
         job.staged = job.blob(guest, guest.read(*array))
-        (bits,) = struct.unpack("<Q", struct.pack("<d", len(job.staged)))
-        return guest.call("qjs_new_number", bits)
+        return len(job.staged)  # as a JSValue: an integer
 
     def _host_take(self, guest: Guest, job: Job, handle: int) -> int:
         array = self._array(guest, handle)
         if array is None:
-            return 0
+            return EXCEPTION
         address, size = array
         data, job.staged = job.staged, b""
         guest.write(address, data[:size])
-        return self._undefined(guest)
+        return UNDEFINED
 
     def _host_keccak256(self, guest: Guest, _job: Job, handle: int) -> int:
         array = self._array(guest, handle)
         if array is None:
-            return 0
+            return EXCEPTION
         guest.charge(HASH_FUEL_PER_BYTE * array[1])
-        guest.write(self._at.scratch, keccak256(guest.read(*array)))
-        return guest.call("qjs_new_uint8_array", self._at.scratch, 32)
+        return self._new(guest, "JS_NewUint8ArrayCopy", keccak256(guest.read(*array)))
 
     def _host_encode(self, guest: Guest, _job: Job, handle: int) -> int:
-        """A string as UTF-8 bytes, lone surrogates replaced as the web does."""
-        text = self._text(guest, struct.unpack("<Q", guest.read(handle, 8))[0])
+        """A string with lone surrogates as UTF-8 bytes, replaced as the web does."""
+        text = self._text(guest, handle)
         if text is None:
-            return 0
-        return self._new(guest, "qjs_new_uint8_array", _utf8(text))
+            return EXCEPTION
+        return self._new(guest, "JS_NewUint8ArrayCopy", _utf8(text))
 
     def _host_decode(self, guest: Guest, _job: Job, handle: int, fatal: int) -> int:
-        """UTF-8 bytes as a string; undefined if they are not and `fatal` is set."""
+        """Bytes that are not UTF-8 as a string, or undefined if `fatal` is set."""
         array = self._array(guest, handle)
         if array is None:
-            return 0
-        data = guest.read(*array)
-        try:
-            data.decode()
-        except UnicodeDecodeError:
-            if struct.unpack("<Q", guest.read(fatal, 8))[0] & 0xFFFF_FFFF:
-                return self._undefined(guest)
-            data = data.decode("utf-8", "replace").encode()
-        return self._new(guest, "qjs_new_string", data)
+            return EXCEPTION
+        if struct.unpack("<Q", guest.read(fatal, 8))[0] & 0xFFFF_FFFF:
+            return UNDEFINED
+        return self._new(guest, "JS_NewStringLen", guest.read(*array).decode("utf-8", "replace").encode())
 
     def _host_finish(self, guest: Guest, job: Job, handle: int) -> int:
         array = self._array(guest, handle)
         if array is None:
-            return 0
+            return EXCEPTION
         if not job.finished:
             job.write(guest.read(*array))
             job.finished = True
-        return self._undefined(guest)
+        return UNDEFINED
 
     def _host_fail(self, guest: Guest, job: Job, cause: int, reason: int) -> int:
         code = struct.unpack("<Q", guest.read(cause, 8))[0] & 0xFFFF_FFFF
         is_full = guest.memory_size + PAGE_BYTES > job.limits.memory_bytes
         if code == _FAILED_FOR_MEMORY or (code == _THREW_NULL and is_full):
             raise StoppedError(Outcome.OUT_OF_MEMORY, "out of memory")
-        text = self._text(guest, struct.unpack("<Q", guest.read(reason, 8))[0])
+        text = self._text(guest, reason)
         raise StoppedError(Outcome.TRAPPED, (text or b"out of memory").decode("utf-8", "replace"))
 
     def _new(self, guest: Guest, constructor: str, data: bytes) -> int:
         """A new value in the guest made of `data`; out of memory ends the job."""
         if len(data) < SCRATCH_BYTES:
-            guest.write(self._at.scratch, data + b"\0")
-            return guest.call(constructor, self._at.scratch, len(data))
-        address = guest.call("wasm_malloc", len(data) + 1) & 0xFFFF_FFFF
+            guest.write(self._at.scratch, data)
+            return guest.call(constructor, self._at.context, self._at.scratch, len(data))
+        address = guest.call("allocate", len(data)) & 0xFFFF_FFFF
         if not address:
             raise StoppedError(Outcome.OUT_OF_MEMORY, "out of memory")
-        guest.write(address, data + b"\0")
-        handle = guest.call(constructor, address, len(data))
-        guest.call("wasm_free", address)
-        return handle
+        guest.write(address, data)
+        value = guest.call(constructor, self._at.context, address, len(data))
+        guest.call("release", address)
+        return value
 
 
-def _utf8(text: bytes | None) -> bytes:
+def _utf8(text: bytes) -> bytes:
     """The engine's WTF-8 as UTF-8: lone surrogates become replacement characters, as on the web."""
-    if text is None:
-        raise StoppedError(Outcome.OUT_OF_MEMORY, "out of memory")
     return _LONE_SURROGATE.sub(b"\xef\xbf\xbd", text) if b"\xed" in text else text
 
 
 def sandbox(engine: wasmtime.Engine, host_call: Callable[..., int]) -> Sandbox:
-    """What QuickJS imports. No modules, no time zone, no files."""
+    """What QuickJS imports: the host's functions, and the few of WASI that its C library names."""
     guests = Sandbox(engine)
-    guests.define("env", "host_call", "iiiii>i", host_call)
-    guests.define("env", "host_get_timezone_offset", "ii>i", lambda *_: 0)
-    guests.define("env", "host_interrupt", ">i", lambda *_: 0)
-    guests.define("env", "host_promise_rejection", "iii>", lambda *_: None)
-    guests.define("env", "host_module_normalize", "ii>i", lambda *_: 0)
-    guests.define("env", "host_module_load", "ii>i", lambda *_: 0)
+    guests.define("adyton", "call", "ii>l", host_call)
     define_wasi(guests)
     return guests

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from ctypes import POINTER, byref, c_size_t, c_uint8, c_uint64, c_void_p
+from ctypes import POINTER, byref, c_bool, c_char_p, c_int64, c_size_t, c_uint8, c_uint64, c_void_p
 from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
@@ -33,7 +33,13 @@ _REQUIRED = (
     "wasmtime_func_unchecked_callback_t",
     "wasmtime_linker_define_func_unchecked",
     "wasmtime_instance_export_get",
+    "wasmtime_instance_pre_instantiate",
+    "wasmtime_instance_t",
     "wasmtime_memory_grow",
+    "wasmtime_store_context",
+    "wasmtime_store_delete",
+    "wasmtime_store_limiter",
+    "wasmtime_store_new",
     "wasmtime_trap_code",
     "wasmtime_trap_new",
     "wasm_trap_delete",
@@ -65,29 +71,60 @@ memory_base = ctypes.CFUNCTYPE(c_void_p, c_void_p, c_void_p)(("wasmtime_memory_d
 memory_bytes = ctypes.CFUNCTYPE(c_size_t, c_void_p, c_void_p)(("wasmtime_memory_data_size", _library))
 _get_fuel = ctypes.CFUNCTYPE(c_void_p, c_void_p, c_void_p)(("wasmtime_context_get_fuel", _library))
 _set_fuel = ctypes.CFUNCTYPE(c_void_p, c_void_p, c_uint64)(("wasmtime_context_set_fuel", _library))
-_FUEL = c_uint64()
-_FUEL_AT = ctypes.addressof(_FUEL)
+_WORD = c_uint64()  # for results; one thread at a time runs guests
+_WORD_AT = ctypes.addressof(_WORD)
 set_epoch_deadline = ctypes.CFUNCTYPE(None, c_void_p, c_uint64)(("wasmtime_context_set_epoch_deadline", _library))
 
 
-def context_of(store: wasmtime.Store) -> int:
-    """The address of the store's context, valid until the store is closed."""
-    return ctypes.cast(store._context(), c_void_p).value or 0  # noqa: SLF001  # see the module docstring
-
-
+_new_store = ctypes.CFUNCTYPE(c_void_p, c_void_p, c_void_p, c_void_p)(("wasmtime_store_new", _library))
+_context_of = ctypes.CFUNCTYPE(c_void_p, c_void_p)(("wasmtime_store_context", _library))
+_limit_store = ctypes.CFUNCTYPE(None, c_void_p, c_int64, c_int64, c_int64, c_int64, c_int64)(
+    ("wasmtime_store_limiter", _library)
+)
+_instantiate = ctypes.CFUNCTYPE(c_void_p, c_void_p, c_void_p, c_void_p, c_void_p)(
+    ("wasmtime_instance_pre_instantiate", _library)
+)
+_get_export = ctypes.CFUNCTYPE(c_bool, c_void_p, c_void_p, c_char_p, c_size_t, c_void_p)(
+    ("wasmtime_instance_export_get", _library)
+)
+_grow_memory = ctypes.CFUNCTYPE(c_void_p, c_void_p, c_void_p, c_uint64, c_void_p)(("wasmtime_memory_grow", _library))
+delete_store = ctypes.CFUNCTYPE(None, c_void_p)(("wasmtime_store_delete", _library))
 _encoded = lru_cache(maxsize=256)(str.encode)
 
 
-def find_export(store: wasmtime.Store, instance: wasmtime.Instance, name: str) -> Any | None:
+def address_of(owner: wasmtime.Engine | wasmtime.InstancePre) -> int:
+    """Where the C object behind `owner` is, as long as `owner` lives."""
+    return ctypes.cast(owner.ptr(), c_void_p).value or 0
+
+
+def new_store(engine: int, memory_bytes: int, table_elements: int) -> tuple[int, int]:
+    """A store for one instance of this engine within these limits, and its context. `delete_store` it."""
+    store = _new_store(engine, None, None)
+    _limit_store(store, memory_bytes, table_elements, 1, 1, 1)
+    return store, _context_of(store)
+
+
+def instantiate(context: int, module: int) -> Any:
+    """
+    A new instance of the `wasmtime.InstancePre` at address `module`.
+
+    Raises:
+        wasmtime.Trap: the start function or an active segment trapped.
+        wasmtime.WasmtimeError: a limit forbids it, or the pool is full.
+    """
+    instance, trap = _ffi.wasmtime_instance_t(), c_void_p()
+    error = _instantiate(module, context, ctypes.addressof(instance), ctypes.addressof(trap))
+    if error:
+        raise wasmtime.WasmtimeError._from_ptr(ctypes.cast(error, POINTER(_ffi.wasmtime_error_t)))  # noqa: SLF001
+    if trap.value:
+        raise wasmtime.Trap._from_ptr(ctypes.cast(trap, POINTER(_ffi.wasm_trap_t)))  # noqa: SLF001
+    return instance
+
+
+def find_export(context: int, instance: Any, name: str) -> Any | None:
     """The `wasmtime_extern_t` of an export, or None. 2 µs; listing all exports of QuickJS would take 8 ms."""
     extern, encoded = _ffi.wasmtime_extern_t(), _encoded(name)
-    found = _ffi.wasmtime_instance_export_get(
-        store._context(),  # noqa: SLF001
-        byref(instance._instance),  # noqa: SLF001
-        encoded,
-        len(encoded),
-        byref(extern),
-    )
+    found = _get_export(context, ctypes.addressof(instance), encoded, len(encoded), ctypes.addressof(extern))
     return extern if found else None
 
 
@@ -113,9 +150,9 @@ def call(context: int, function: int, values: Any, count: int) -> int | None:
 
 def get_fuel(context: int) -> int:
     """Fuel left. Exact at any time that guest code is not running. For one thread at a time."""
-    if _get_fuel(context, _FUEL_AT):
+    if _get_fuel(context, _WORD_AT):
         raise RuntimeError("this engine does not meter fuel")
-    return _FUEL.value
+    return _WORD.value
 
 
 def set_fuel(context: int, fuel: int) -> None:
@@ -124,11 +161,11 @@ def set_fuel(context: int, fuel: int) -> None:
         raise RuntimeError("this engine does not meter fuel")
 
 
-def grow_memory(store: wasmtime.Store, memory: Any, pages: int) -> bool:
+def grow_memory(context: int, memory: Any, pages: int) -> bool:
     """Grow by `pages` of 64 KiB, within the store's limits; False if they forbid it."""
-    error = _ffi.wasmtime_memory_grow(store._context(), byref(memory), pages, byref(c_uint64()))  # noqa: SLF001
+    error = _grow_memory(context, ctypes.addressof(memory), pages, _WORD_AT)
     if error:
-        _ffi.wasmtime_error_delete(error)
+        _ffi.wasmtime_error_delete(ctypes.cast(error, POINTER(_ffi.wasmtime_error_t)))
     return not error
 
 

@@ -4,7 +4,7 @@
 // integers), address and bytesN are 0x… text in lower case (encode also takes Uint8Array), bytes is Uint8Array, arrays and
 // tuples are arrays. Decoding refuses dirty padding, numbers out of range and offsets or lengths outside the data.
 // Source: https://docs.soliditylang.org/en/latest/abi-spec.html
-((global) => {
+((_host, global) => {
   "use strict";
   const U8 = Uint8Array;
   const fail = (message) => { throw new TypeError(`abi: ${message}`); };
