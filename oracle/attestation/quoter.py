@@ -1,42 +1,83 @@
 """
 Quotes: signed evidence that a key lives in a measured enclave.
 
-`DevelopmentQuoter` stands where hardware will stand. It differs from hardware by its trusted root only, and that root
-is public: anyone can make its quotes, which is why `DevelopmentVerifier.sol` refuses to exist off chain id 31337.
+A `Quoter` is what an enclave needs of the platform under it, whatever that is; `oracle.attestation.quoters` has one per
+platform, and `quoters.detection` chooses. A quoter is made before the enclave gives up its privileges and works after:
+it opens what it can beforehand and declares in `needs` what it must still be allowed.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
 
-from oracle.crypto.domains import DEVELOPMENT_QUOTE_DOMAIN
-from oracle.crypto.ecdsa import SigningKey
-from oracle.crypto.eip712 import word
-from oracle.crypto.hashing import keccak256
+from oracle.types.attestation import TeeKind
 from oracle.types.ids import MeasurementId
 
-DEVELOPMENT_ROOT = SigningKey(keccak256(b"adyton development root"))
-_SIGNATURE_OFFSET = 5 * 32  # ABI: four static words and this offset come first
-_DEVELOPMENT_PLATFORM = keccak256(b"adyton development platform")
+REPORT_DATA_BYTES: Final = 32
+MAX_QUOTE_BYTES: Final = 64 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a quoter does after lock-down that enclaves otherwise may not. Directories mean all that is in them."""
+
+    readable: tuple[Path, ...] = ()
+    writable: tuple[Path, ...] = ()
+    system_calls: frozenset[str] = frozenset()  # of `oracle.enclave.lockdown.EXTRA_CALLS`
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A quote, and what the platform handed over to verify it with. None of it is verified here."""
+
+    kind: TeeKind
+    quote: bytes
+    certificates: bytes = b""  # SEV-SNP: the host's certificate table
+    event_log: str = ""  # dstack: JSON, what RTMR 3 was extended with
 
 
 class Quoter(Protocol):
-    """What an enclave needs of the platform under it."""
+    """What an enclave needs of the platform under it. Methods may be called from several threads."""
 
-    def quote(self, measurement: MeasurementId, report_data: bytes, valid_until_s: int) -> bytes:
-        """Evidence over 32 bytes of report data. Hardware fills in measurement and validity itself."""
+    @property
+    def name(self) -> str:
+        """Which platform interface; `simulated` and `development` vouch for nothing."""
         ...
 
+    @property
+    def needs(self) -> Needs:
+        """What lock-down must leave."""
+        ...
 
-class DevelopmentQuoter:
-    """Signs what hardware would have measured."""
+    def measurement(self) -> MeasurementId:
+        """
+        What governance approves for this build on this kind of platform, as the platform itself reports it.
 
-    def __init__(self, root: SigningKey = DEVELOPMENT_ROOT) -> None:
-        self._root = root
+        Raises:
+            QuoteError: there is no quote to be had.
+        """
+        ...
 
-    def quote(self, measurement: MeasurementId, report_data: bytes, valid_until_s: int) -> bytes:
-        """`abi.encode(measurement, reportData, platform, validUntil, signature)`, for `DevelopmentVerifier.sol`."""
-        statement = measurement + report_data + _DEVELOPMENT_PLATFORM + word(valid_until_s)
-        signature = self._root.sign_rsv(keccak256(DEVELOPMENT_QUOTE_DOMAIN + statement))
-        head = statement + word(_SIGNATURE_OFFSET)
-        return head + word(len(signature)) + signature.ljust(-(-len(signature) // 32) * 32, b"\0")
+    def evidence(self, report_data: bytes) -> Evidence:
+        """
+        A quote over 32 bytes of report data, and what comes with it.
+
+        Raises:
+            QuoteError: there is none to be had, or it is not over `report_data`.
+        """
+        ...
+
+    def quote(self, report_data: bytes) -> bytes:
+        """The quote of `evidence(report_data)`."""
+        ...
+
+    def sealing_key(self, purpose: str) -> bytes:
+        """
+        32 bytes that this build gets again after a restart and another build does not.
+
+        Raises:
+            SealingError: the platform has no such key.
+        """
+        ...

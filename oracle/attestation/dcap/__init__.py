@@ -1,0 +1,1 @@
+"""Intel's evidence, SGX and TDX: quotes, collateral, trimming for the chain, verification."""

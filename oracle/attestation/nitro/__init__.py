@@ -1,0 +1,1 @@
+"""AWS's evidence, Nitro Enclaves: documents, verification."""

@@ -1,0 +1,1 @@
+"""AMD's evidence, SEV-SNP: reports, certificates, verification."""
