@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 from celery import Celery
 from kombu.exceptions import OperationalError
 
+from oracle import metrics
 from oracle.config import Settings
 from oracle.errors import ConfigurationError
 from oracle.types.ids import Address, RequestId, hex_of
@@ -53,7 +54,7 @@ def celery_app(settings: Settings) -> Celery:
     app.conf.update(
         task_queues={execute: {}, submit: {}},
         task_default_queue=execute,
-        task_routes={name: {"queue": submit} for name in ("submit", "expire", "register")},
+        task_routes={name: {"queue": submit} for name in ("submit", "expire", "register", "call")},
         task_acks_late=True,
         task_reject_on_worker_lost=True,
         worker_prefetch_multiplier=1,
@@ -79,36 +80,86 @@ class CeleryQueue:
 
     app: Celery
     sweep_expires_s: float = 5.0
+    max_waiting_execute: int = 4  # a worker that wakes takes all there is, and wakes another if there is more
+    max_waiting_submit: int = 256  # each carries one id; the submitter takes others along
     _failing: list[bool] = field(default_factory=lambda: [False])
+    _room: dict[str, int] = field(default_factory=dict)
 
-    def execute(self, request_id: RequestId) -> None:
-        """Somebody should make a receipt."""
-        self._send("execute", request_id)
+    def execute(self, waiting: int = 1) -> None:
+        """
+        Somebody should take requests from the store and make receipts: so many, or more, are waiting there.
+
+        Left out if enough such messages wait in the queue: whoever gets one of them looks into the store after now.
+        """
+        for _ in range(min(waiting, self.max_waiting_execute)):
+            if not self._send_if_room("execute", most=self.max_waiting_execute):
+                return
 
     def submit(self, request_id: RequestId) -> None:
-        """Somebody should submit the receipt."""
-        self._send("submit", request_id)
+        """Somebody should submit the receipt. Left to the sweeper if many such messages wait in the queue."""
+        self._send_if_room("submit", request_id, most=self.max_waiting_submit)
 
     def expire(self, request_id: RequestId) -> None:
         """Somebody should expire it on chain."""
-        self._send("expire", request_id)
+        self._send_if_room("expire", request_id, most=2 * self.max_waiting_submit)
 
     def register(self, signer: Address) -> None:
         """Somebody should submit this enclave's registration."""
-        self._send("register", signer)
+        self._send_if_room("register", signer, most=2 * self.max_waiting_submit)
+
+    def call(self, call_id: bytes) -> None:
+        """Somebody should send this call."""
+        self._send_if_room("call", call_id, most=2 * self.max_waiting_submit)
 
     def sweep(self) -> None:
         """Somebody should look for what was forgotten; not worth doing late."""
-        self._send("sweep", expires=self.sweep_expires_s)
+        self._send_if_room("sweep", most=2 * self.max_waiting_execute, expires=self.sweep_expires_s)
 
-    def _send(self, task: str, *ids: bytes, expires: float | None = None) -> None:
+    def depth(self, task: str) -> int:
+        """
+        How many messages wait in the queue of `task`, without those that a worker has.
+
+        Raises:
+            OperationalError, OSError: the broker is away.
+        """
+        with self.app.connection_or_acquire() as connection:
+            try:
+                declared = self.app.amqp.queues[self._queue_of(task)](connection.default_channel).queue_declare()
+            except (*connection.connection_errors, *connection.channel_errors) as error:
+                with contextlib.suppress(*connection.connection_errors):
+                    connection.close()  # the next one connects anew
+                raise OperationalError(str(error)) from error
+        return int(declared.message_count)
+
+    def _queue_of(self, task: str) -> str:
+        name: str = self.app.conf.task_routes.get(task, {}).get("queue", self.app.conf.task_default_queue)
+        return name
+
+    def _send_if_room(self, task: str, *ids: bytes, most: int, expires: float | None = None) -> bool:
+        """
+        Send unless `most` messages wait already; whether it was sent.
+
+        That there is room is looked up once for half of it. That there is none is looked up every time: only a message
+        that waits now can stand for this one.
+        """
         try:
+            if self._room.get(task, 0) <= 0:
+                self._room[task] = (most - self.depth(task) + 1) // 2
+            if self._room[task] <= 0:
+                metrics.count("wake_ups", task=task, sent="no")
+                return False
             self.app.send_task(task, [hex_of(value) for value in ids], expires=expires, retry=False)
-            self._failing[0] = False
         except (OperationalError, OSError) as error:
             level = logging.DEBUG if self._failing[0] else logging.WARNING
             _LOG.log(level, "the broker is away, the sweeper will catch up: %s", error)
             self._failing[0] = True
+            self._room[task] = 0
+            metrics.count("wake_ups", task=task, sent="failed")
+            return False
+        self._failing[0] = False
+        self._room[task] -= 1
+        metrics.count("wake_ups", task=task, sent="yes")
+        return True
 
 
 def await_broker(app: Celery, stop: threading.Event) -> bool:

@@ -27,27 +27,45 @@ class Settings:
     """What one pool on one machine is set up to do. Addresses and ids are `0x…` text; `None` means not set."""
 
     # chain
-    rpc_url: str = "http://127.0.0.1:8545"
-    ws_url: str | None = None  # new-head subscription; without it the watcher polls
+    rpc_url: str = "http://127.0.0.1:8545"  # several by commas, the preferred first; or as a list in `rpc_urls`
+    rpc_urls: tuple[str, ...] = ()
+    rpc_agreement: int = 1  # how many nodes must say the same before it decides something
+    rpc_check_logs: Literal["bloom", "receipts", "no"] = "bloom"  # against one node that leaves logs out
+    ws_url: str | None = None  # new-head subscription, one of several by commas; without it the watcher polls
     chain_id: int = 31337
     coprocessor: str | None = None
     enclave_registry: str | None = None
     program_registry: str | None = None
     pool_id: str | None = None
     start_block: int = 0  # the deployment's block: nothing of ours is before it
-    confirmations: int = 0  # blocks on top of a request before it is served
+    finality: str | None = None  # before a request is served: latest, safe, finalized or a number of confirmations
+    finality_of_consumer: tuple[str, ...] = ()  # `0xconsumer=choice`: instead of the above; in a file also a table
+    confirmations: int = 0  # the same as `finality` with a number
     poll_interval_s: float = 1.0
     max_span_blocks: int = 1_000  # per eth_getLogs call
     rpc_timeout_s: float = 10.0
 
-    # relay account
+    # relay accounts
     relay_key_file: Path | None = None
+    relay_key_files: tuple[Path, ...] = ()  # further accounts: each has a submitter, all deliver in parallel
+    relay_lease_s: float = 30.0  # a submitter that vanished has lost its account then, to one with the same key
+    relay_lost_after_s: float = 300.0  # what it sent, and nobody mined, is given to other accounts then
     payee: str | None = None  # who earns the fees; default: the relay account
     max_fee_per_gas_gwei: float = 500.0
     max_priority_fee_per_gas_gwei: float = 1.0
+    max_batch: int = 256  # receipts in one transaction
+    max_transaction_gas: int = 1 << 24  # EIP-7825's limit; some chains have a lower one
+    profit_check: Literal["auto", "yes", "no"] = "auto"  # deliver only what pays for its gas; auto: not on chain 31337
+    minimum_profit_gwei: float = 0.0  # of each request, if profit is checked
+    peers: tuple[str, ...] = ()  # payees of all operators that serve this pool: they take turns by a hash
+    backoff_s: float = 10.0  # between their turns; longer than it takes from request to settlement
 
     # the account that deploys, publishes and requests from the command line; never the relay account
     account_key_file: Path | None = None
+
+    # attestation
+    collateral_source: str = "intel"  # or the URL of a caching service (PCCS), a folder, or `development`
+    collateral_margin_s: int = 7 * 24 * 3600  # before a document on chain expires, a newer one is brought
 
     # this machine
     data_dir: Path = Path(".adyton")
@@ -55,11 +73,16 @@ class Settings:
     broker_url: str | None = None  # default: an embedded Valkey in data_dir
     enclave_socket: Path | None = None  # default: in data_dir
     worker_concurrency: int = 1
+    quoter: str = "auto"  # where enclaves get their quotes, as `oracle.attestation.quoters.detection` reads it
     sweep_interval_s: float = 1.0
     deadline_margin_s: int = 3  # requests nearer to their deadline are not served: give it two block times
+    urgent_within_s: int = 15  # requests nearer to their deadline go before those of consumers who had less
+    max_pending_per_consumer: int = 100_000  # more than this wait until there is room
     expire_overdue: Literal["yes", "no"] = "no"  # whether the relay pays for refunding what nobody answered
     log_format: Literal["text", "json"] = "text"
     log_level: str = "INFO"
+    metrics_listen: str | None = None  # host:port of `/metrics` for Prometheus
+    trace_endpoint: str | None = None  # base URL of an OTLP/HTTP collector; needs the extra `otel`
 
     # ceilings that a manifest may not exceed
     ceiling_fuel: int = 20_000_000_000
@@ -69,6 +92,16 @@ class Settings:
     ceiling_output_bytes: int = 64 << 10
     ceiling_log_bytes: int = 64 << 10
     ceiling_stack_bytes: int = 1 << 20
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The URLs of all nodes, the preferred first."""
+        return self.rpc_urls or _listed(self.rpc_url)
+
+    @property
+    def subscriptions(self) -> tuple[str, ...]:
+        """The URLs where new heads can be subscribed to."""
+        return _listed(self.ws_url or "")
 
     def require(self, *names: str) -> None:
         """
@@ -84,6 +117,12 @@ class Settings:
                     f"setting `{name}` is missing: put it into {DEFAULT_CONFIG_FILE} "
                     f"or set {ENVIRONMENT_PREFIX}{name.upper()}{deploy}"
                 )
+
+    @property
+    def relay_keys(self) -> tuple[Path, ...]:
+        """The key files of all relay accounts, each once."""
+        first = () if self.relay_key_file is None else (self.relay_key_file,)
+        return tuple(dict.fromkeys((*first, *self.relay_key_files)))
 
     @property
     def database(self) -> str:
@@ -112,6 +151,11 @@ class Settings:
 
 
 _HINTS = get_type_hints(Settings)
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    """What commas separate."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def load(
@@ -152,10 +196,14 @@ def _from_file(path: Path) -> dict[str, Any]:
     if unknown:
         raise ConfigurationError(f"{path}: unknown setting `{unknown[0]}`; known are {', '.join(sorted(_HINTS))}")
     values = {name: _convert(name, value, f"{path}: {name}") for name, value in document.items()}
-    return {
-        name: path.parent / value if isinstance(value, Path) and not value.is_absolute() else value
-        for name, value in values.items()
-    }
+    return {name: _beside(path, value) for name, value in values.items()}
+
+
+def _beside(path: Path, value: object) -> object:
+    """A path in the settings file `path` is relative to that file; one that is absolute stays as it is."""
+    if isinstance(value, tuple):
+        return tuple(_beside(path, part) for part in value)
+    return path.parent / value if isinstance(value, Path) else value
 
 
 def _convert(name: str, value: object, where: str) -> object:
@@ -165,6 +213,8 @@ def _convert(name: str, value: object, where: str) -> object:
         if value not in get_args(hint):
             raise ConfigurationError(f"{where} must be one of {', '.join(get_args(hint))}, not {value!r}")
         return value
+    if get_origin(hint) is tuple:
+        return tuple(get_args(hint)[0](part) for part in _convert_list(value, where))
     wanted = next(kind for kind in (*get_args(hint), hint) if kind is not type(None))
     try:
         if wanted in (int, float) and isinstance(value, str | int | float) and not isinstance(value, bool):
@@ -177,6 +227,17 @@ def _convert(name: str, value: object, where: str) -> object:
     except ValueError:
         pass
     raise ConfigurationError(f"{where} must be of type {wanted.__name__}, not {value!r}")
+
+
+def _convert_list(value: object, where: str) -> tuple[str, ...]:
+    """A list of text, text with commas, or a table, whose entries become `key=value`."""
+    if isinstance(value, str):
+        return _listed(value)
+    if isinstance(value, Mapping):
+        value = [f"{key}={entry}" for key, entry in value.items()]
+    if isinstance(value, list) and all(isinstance(part, str) for part in value):
+        return tuple(value)
+    raise ConfigurationError(f"{where} must be a list of text, not {value!r}")
 
 
 def read_secret(path: Path, what: str) -> bytes:

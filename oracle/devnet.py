@@ -12,15 +12,17 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from oracle.anvil import ACCOUNTS, CHAIN_ID, Anvil
-from oracle.attestation.quoter import DEVELOPMENT_ROOT
-from oracle.chain.deployment import Deployment, deploy
+from oracle.attestation.quoters.detection import SIMULATED
+from oracle.attestation.quoters.simulated import simulated_measurement
+from oracle.attestation.sources import DEVELOPMENT
+from oracle.chain.deployment import Deployment, deploy, development_root
 from oracle.chain.rpc import Rpc
 from oracle.chain.wallet import Wallet
 from oracle.config import Settings
 from oracle.crypto.ecdsa import SigningKey
 from oracle.enclave.measurement import measure
 from oracle.errors import ConfigurationError
-from oracle.types.ids import ZERO_ADDRESS, Address
+from oracle.types.ids import ZERO_ADDRESS
 from oracle.types.pool import Pool
 from oracle.wiring import open_wallet
 
@@ -47,7 +49,7 @@ def prepare(anvil: Anvil, directory: Path) -> tuple[Deployment, Path]:
     """
     rpc = Rpc(anvil.rpc_url)
     try:
-        deployment = deploy(wallet(rpc, OWNER), PRICES, [measure()], Address(DEVELOPMENT_ROOT.address))
+        deployment = deploy(wallet(rpc, OWNER), PRICES, [simulated_measurement(measure())], development_root())
     finally:
         rpc.close()
     try:
@@ -60,6 +62,8 @@ def prepare(anvil: Anvil, directory: Path) -> tuple[Deployment, Path]:
             "account_key_file": _write_key(directory / "account.key", OWNER),
             "data_dir": "data",
             "expire_overdue": "yes",
+            "quoter": SIMULATED,
+            "collateral_source": DEVELOPMENT,
         }
         path = directory / SETTINGS_FILE
         path.write_text(toml(settings))

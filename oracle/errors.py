@@ -10,6 +10,8 @@ Every error that Adyton raises on purpose. Anything else that escapes is a bug.
     ├── ChainError                  the chain answered, and the answer is no
     │   └── ChainMismatchError      another chain, or another history, than this pool was set up for
     ├── AttestationError            evidence that does not convince
+    ├── QuoteError                  the platform under an enclave gave no usable quote
+    │   └── SealingError            it gave no key to seal with
     ├── EnclaveError                the enclave answered with an error instead of a receipt
     │   └── ContentUnavailableError the host has no bytes for a hash that the program needs
     └── RetryableError              I/O that failed and may be tried again
@@ -60,6 +62,14 @@ class ChainMismatchError(ChainError):
 
 class AttestationError(AdytonError):
     """Evidence that does not convince."""
+
+
+class QuoteError(AdytonError):
+    """The platform under an enclave gave no usable quote."""
+
+
+class SealingError(QuoteError):
+    """The platform under an enclave gave no key to seal with, or has none to give."""
 
 
 class EnclaveError(AdytonError):

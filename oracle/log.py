@@ -1,7 +1,8 @@
 """
 Logging for every process: one line per event on stderr, readable or JSON.
 
-A request is always named by `request_id` in `extra`, so its way through watcher, worker and submitter can be followed.
+A request is always named by `request_id`, so its way through watcher, worker and submitter can be followed: in `extra`,
+or for every line of a block by `with about(request_id=...)`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Literal
 
 LogFormat = Literal["text", "json"]
@@ -20,8 +23,22 @@ _STANDARD_FIELDS = frozenset(logging.makeLogRecord({}).__dict__) | {
 }
 
 
+_about: ContextVar[Mapping[str, object]] = ContextVar("about", default={})  # noqa: B039  # never changed, only replaced
+
+
+@contextmanager
+def about(**fields: object) -> Iterator[None]:
+    """Add `fields` to every line that this thread logs in the block."""
+    token = _about.set({**_about.get(), **fields})
+    try:
+        yield
+    finally:
+        _about.reset(token)
+
+
 def _extra(record: logging.LogRecord) -> Mapping[str, object]:
-    return {key: value for key, value in record.__dict__.items() if key not in _STANDARD_FIELDS}
+    own = {key: value for key, value in record.__dict__.items() if key not in _STANDARD_FIELDS}
+    return {**_about.get(), **own}
 
 
 class JsonFormatter(logging.Formatter):

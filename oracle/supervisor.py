@@ -22,10 +22,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import IO
 
+from oracle import metrics
 from oracle.broker import is_listening, require_socket_path
 from oracle.config import ENVIRONMENT_PREFIX, Settings
 from oracle.errors import ConfigurationError
-from oracle.parts import EXIT_CONFIGURATION, run_worker_alone, stop_on_signals
+from oracle.parts import EXIT_CONFIGURATION, METRICS_DIRECTORY, run_worker_alone, stop_on_signals
+from oracle.status import StoreReading
 from oracle.store.rows import EnclaveState
 from oracle.store.store import Store
 from oracle.wiring import enclave_sockets, now_ms
@@ -62,6 +64,7 @@ class Supervisor:
         self._settings = settings
         self._directory = settings.data_dir.resolve() / "run"
         self._children = [_Child("-".join(part), part) for part in parts]
+        self._readings = [StoreReading(settings, now_ms)] if ("watcher",) in parts else []
         self.stop = threading.Event()
 
     def run(self) -> None:
@@ -72,7 +75,7 @@ class Supervisor:
             PartFailedError: a part cannot run as things are configured.
             ConfigurationError: another pool runs on this data directory, or it cannot be written.
         """
-        with _locked(self._settings.data_dir):
+        with _locked(self._settings.data_dir), self._listening():
             environment = _environment(self._settings, self._directory)
             try:
                 while not self.stop.is_set():
@@ -81,6 +84,18 @@ class Supervisor:
                     self.stop.wait(_POLL_S)
             finally:
                 self._end()
+
+    @contextlib.contextmanager
+    def _listening(self) -> Iterator[None]:
+        """Show what all parts count at one address, if there is one."""
+        shared = _metrics_directory(self._settings)
+        if shared is None:
+            yield
+            return
+        metrics.clear_shared(shared)
+        metrics.share(shared, "supervisor")
+        with metrics.listen(self._settings.metrics_listen, *self._readings, shared=shared):
+            yield
 
     @property
     def is_running(self) -> bool:
@@ -105,6 +120,7 @@ class Supervisor:
         child.deaths = 0 if now - child.started_at > _STEADY_AFTER_S else child.deaths + 1
         child.start_at = now + _BACKOFF_S[min(child.deaths, len(_BACKOFF_S) - 1)]
         child.process = None
+        metrics.count("part_restarts", part=child.name)
         _LOG.warning("the %s ended with code %d and is started again", child.name, code)
 
     def _start(self, child: _Child, environment: dict[str, str]) -> None:
@@ -144,7 +160,8 @@ class Supervisor:
 def pool_parts(settings: Settings) -> list[tuple[str, ...]]:
     """The parts of a whole pool: an embedded broker unless there is one by URL, and everything else."""
     broker: list[tuple[str, ...]] = [] if settings.broker_url else [("broker",)]
-    return [*broker, *_enclave_parts(settings), ("watcher",), ("submitter",), ("worker",)]
+    others = [("submitter", str(number)) for number in range(1, len(settings.relay_keys))]
+    return [*broker, *_enclave_parts(settings), ("watcher",), ("submitter",), *others, ("worker",)]
 
 
 def run_up(settings: Settings) -> None:
@@ -154,7 +171,9 @@ def run_up(settings: Settings) -> None:
     Raises:
         PartFailedError, ConfigurationError: as `Supervisor.run`; or a setting that every part needs is missing.
     """
-    settings.require("coprocessor", "enclave_registry", "program_registry", "pool_id", "relay_key_file")
+    settings.require("coprocessor", "enclave_registry", "program_registry", "pool_id")
+    if not settings.relay_keys:
+        settings.require("relay_key_file")
     _require_sockets(settings)
     Store.open(settings.database, create=True).close()
     supervisor = Supervisor(settings, pool_parts(settings))
@@ -266,10 +285,23 @@ def _environment(settings: Settings, directory: Path) -> dict[str, str]:
     path = directory / "settings.toml"
     lines = []
     for item in fields(settings):
+        if item.name == "metrics_listen":
+            continue  # we listen, for all of them
         value = getattr(settings, item.name)
         if value is not None:
-            value = str(value.resolve()) if isinstance(value, Path) else value
-            lines.append(f"{item.name} = {json.dumps(value)}\n")
+            lines.append(f"{item.name} = {json.dumps(value, default=_resolved)}\n")
     path.write_text("".join(lines))
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(ENVIRONMENT_PREFIX)}
-    return inherited | {"ADYTON_CONFIG": str(path)}
+    shared = _metrics_directory(settings)
+    return inherited | {"ADYTON_CONFIG": str(path)} | ({METRICS_DIRECTORY: str(shared)} if shared else {})
+
+
+def _resolved(value: object) -> str:
+    """A path as the children see it, wherever they run."""
+    assert isinstance(value, Path)
+    return str(value.resolve())
+
+
+def _metrics_directory(settings: Settings) -> Path | None:
+    """Where the parts count, if somebody wants to know."""
+    return settings.data_dir.resolve() / "run" / "metrics" if settings.metrics_listen is not None else None

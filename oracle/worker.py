@@ -1,5 +1,5 @@
 """
-The Celery tasks: each takes an id and calls one job. Nothing else happens here.
+The Celery tasks: each calls one job, with an id if it is about one thing. Nothing else happens here.
 
 A task that fails for a reason of ours is logged in one line and acknowledged: the request keeps its state, and the
 sweeper brings it back. Celery's own retries would only hold the message hostage.
@@ -9,31 +9,39 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from celery import Celery
 
+from oracle import log, metrics, tracing
 from oracle.errors import AdytonError
-from oracle.jobs.execute import execute
+from oracle.jobs.collateral import submit_call
+from oracle.jobs.execute import keep_holding, release, work
 from oracle.jobs.submit import expire, submit, submit_registration
 from oracle.jobs.sweep import sweep
 from oracle.types.ids import Address, RequestId, parse_hex
 from oracle.wiring import Wiring
 
 _LOG = logging.getLogger(__name__)
+_ABOUT = {"submit": "request_id", "expire": "request_id", "register": "signer", "call": "call_id"}  # the argument
 
 
-def add_worker_tasks(app: Celery, wiring: Wiring) -> None:
-    """Tasks of the queue `execute`."""
+def add_worker_tasks(app: Celery, wiring: Wiring) -> Callable[[], None]:
+    """Tasks of the queue `execute`. Returns what has to be called every few seconds to hold on to what they took."""
     for_execute, for_sweep = wiring.execute(), wiring.sweep()
 
-    def run_execute(request_id: str) -> None:
-        execute(for_execute, _request_id(request_id))
+    release(for_execute)
+
+    def run_execute(*_: str) -> None:
+        work(for_execute)
 
     def run_sweep() -> None:
         sweep(for_sweep)
+        work(for_execute)  # so that every message of this queue stands for a wake-up call
 
     _add(app, execute=run_execute, sweep=run_sweep)
+    return partial(keep_holding, for_execute)
 
 
 def add_submitter_tasks(app: Celery, wiring: Wiring, sent: Callable[[], None]) -> None:
@@ -41,7 +49,8 @@ def add_submitter_tasks(app: Celery, wiring: Wiring, sent: Callable[[], None]) -
     dependencies = wiring.submit()
 
     def run_submit(request_id: str) -> None:
-        submit(dependencies, _request_id(request_id))
+        with tracing.span("submit", _request_id(request_id)):
+            submit(dependencies, _request_id(request_id))
         sent()
 
     def run_expire(request_id: str) -> None:
@@ -52,7 +61,11 @@ def add_submitter_tasks(app: Celery, wiring: Wiring, sent: Callable[[], None]) -
         submit_registration(dependencies, Address(parse_hex(signer, 20, "signer")))
         sent()
 
-    _add(app, submit=run_submit, expire=run_expire, register=run_register)
+    def run_call(call_id: str) -> None:
+        submit_call(dependencies.store, dependencies.submitter, parse_hex(call_id, 32, "call id"))
+        sent()
+
+    _add(app, submit=run_submit, expire=run_expire, register=run_register, call=run_call)
 
 
 def _add(app: Celery, **tasks: Callable[..., None]) -> None:
@@ -62,10 +75,12 @@ def _add(app: Celery, **tasks: Callable[..., None]) -> None:
 
 def _one_line_errors(name: str, function: Callable[..., None]) -> Callable[..., None]:
     def run(*arguments: Any) -> None:
-        try:
-            function(*arguments)
-        except AdytonError as error:
-            _LOG.warning("%s, later again: %s", name, error, extra={"request_id": arguments[0]} if arguments else {})
+        with log.about(**({_ABOUT[name]: arguments[0]} if name in _ABOUT and arguments else {})):
+            try:
+                function(*arguments)
+            except AdytonError as error:
+                metrics.count("retries", task=name)
+                _LOG.warning("%s, later again: %s", name, error)
 
     return run
 

@@ -19,8 +19,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from oracle.attestation.quoter import DevelopmentQuoter
-from oracle.chain.errors import RevertedError, TooManyLogsError
+from oracle.attestation.development.dcap import DevelopmentPki
+from oracle.attestation.development.quotes import QuoteKind
+from oracle.attestation.quoters.simulated import simulated_measurement
+from oracle.chain.errors import LogsTruncatedError, RevertedError, RpcError, TooManyLogsError
 from oracle.chain.submitter import AccountState, Inclusion
 from oracle.crypto.ecdsa import SigningKey
 from oracle.crypto.hashing import keccak256
@@ -53,7 +55,9 @@ from oracle.types.program import Limits
 from oracle.types.receipt import Outcome, Receipt, batch_digest
 from oracle.types.request import Request
 
-MEASUREMENT = MeasurementId(keccak256(b"fake enclave"))
+BUILD = keccak256(b"the build of fake enclaves")
+MEASUREMENT = simulated_measurement(BUILD)
+PKI = DevelopmentPki()
 _Found = TypeVar("_Found")
 
 
@@ -96,6 +100,9 @@ class FakeChain:
         self._blocks: list[tuple[BlockRef, tuple[Event, ...]]] = []
         self.max_events = max_events
         self.fails = 0
+        self.tags: dict[str, int] = {}  # numbers of `safe` and `finalized`; unknown if missing
+        self.lags = 0  # how many of the newest blocks it does not show
+        self.truncates_over: int | None = None  # blocks per answer
         self.during_events: Callable[[], None] = lambda: None
         self.mine()
 
@@ -117,19 +124,30 @@ class FakeChain:
         """Everything that happened in the present history."""
         return [event for _, events in self._blocks for event in events]
 
-    def head(self) -> BlockRef:
+    def head(self, tag: str = "latest") -> BlockRef:
         self._maybe_fail()
-        return self._blocks[-1][0]
+        if tag == "latest":
+            return self._blocks[-1 - self.lags][0]
+        if tag not in self.tags:
+            raise RpcError("eth_getBlockByNumber", -32602, f"unknown block {tag}")
+        return self._blocks[self.tags[tag]][0]
 
-    def blocks(self, numbers: Sequence[int]) -> list[BlockRef | None]:
+    def blocks(self, numbers: Sequence[int], *, by_majority: bool = False) -> list[BlockRef | None]:
         self._maybe_fail()
-        return [self._blocks[number][0] if number < len(self._blocks) else None for number in numbers]
+        shown = len(self._blocks) - self.lags
+        return [self._blocks[number][0] if number < shown else None for number in numbers]
+
+    def shorten(self, count: int) -> None:
+        """Take the newest blocks away, as `anvil_rollback` does."""
+        del self._blocks[len(self._blocks) - count :]
 
     def events(self, first: int, last: int) -> Sequence[Event]:
         self._maybe_fail()
         found = [event for _, events in self._blocks[first : last + 1] for event in events]
         if len(found) > self.max_events and last > first:
             raise TooManyLogsError("eth_getLogs", -32005, "limit exceeded")
+        if self.truncates_over is not None and last - first >= self.truncates_over:
+            raise LogsTruncatedError("fewer logs than the blocks hold")
         action, self.during_events = self.during_events, lambda: None
         action()
         return found
@@ -152,8 +170,11 @@ class FakeNode:
         self.nonce = 0
         self.height = 0
         self.reverts: RevertedError | None = None
+        self.refuses: Callable[[bytes], RevertedError | None] = lambda data: None
+        self.simulations = 0
         self.unreachable = False
         self.deaf = False  # loses what is broadcast
+        self.mute = False  # refuses what is broadcast
 
     def account(self, address: Address) -> AccountState:
         self._maybe_fail()
@@ -161,8 +182,10 @@ class FakeNode:
 
     def simulate(self, sender: Address, to: Address, data: bytes, gas_limit: int) -> AccountState:
         self._maybe_fail()
-        if self.reverts is not None:
-            raise self.reverts
+        self.simulations += 1
+        refused = self.reverts or self.refuses(data)
+        if refused is not None:
+            raise refused
         return self.account(sender)
 
     def estimate(self, sender: Address, to: Address, calldata: bytes) -> int:
@@ -171,6 +194,8 @@ class FakeNode:
 
     def broadcast(self, raw: bytes) -> None:
         self._maybe_fail()
+        if self.mute:
+            raise RetryableError("the node takes no transactions")
         if not self.deaf:
             self.pool[keccak256(raw)] = raw
 
@@ -206,11 +231,12 @@ class FakeEnclave:
     executed: list[RequestId] = field(default_factory=list)
 
     def describe(self) -> Description:
-        return Description(Address(self.key.address), b"\x05" * 32, self.measurement, ("js", "wasm"), Limits())
+        keys = (Address(self.key.address), b"\x05" * 32)
+        return Description(*keys, self.measurement, "simulated", ("js", "wasm"), Limits())
 
     def attest(self, chain_id: int, registry: Address, operator: Address, anchor_block_hash: bytes) -> bytes:
         data = report_data(chain_id, registry, Address(self.key.address), b"\x05" * 32, operator, anchor_block_hash)
-        return DevelopmentQuoter().quote(self.measurement, data, 4_000_000_000)
+        return PKI.quote(QuoteKind.SGX_V3, data, BUILD)
 
     def execute(self, message: Execute, find: FindContent) -> ReceiptReply:
         for needed in (message.manifest_hash, message.code_hash, *self.needs):
@@ -245,8 +271,8 @@ class FakeQueue:
     def __init__(self) -> None:
         self.woken: list[tuple[str, bytes]] = []
 
-    def execute(self, request_id: RequestId) -> None:
-        self.woken.append(("execute", request_id))
+    def execute(self, waiting: int = 1) -> None:
+        self.woken.append(("execute", b""))
 
     def submit(self, request_id: RequestId) -> None:
         self.woken.append(("submit", request_id))
@@ -256,6 +282,9 @@ class FakeQueue:
 
     def register(self, signer: Address) -> None:
         self.woken.append(("register", signer))
+
+    def call(self, call_id: bytes) -> None:
+        self.woken.append(("call", call_id))
 
     def sweep(self) -> None:
         self.woken.append(("sweep", b""))

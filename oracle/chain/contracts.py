@@ -27,6 +27,15 @@ from oracle.types.ids import Address, PoolId, ProgramId, RequestId
 from oracle.types.receipt import Outcome, Receipt
 from oracle.types.request import Request
 
+# Those whose errors a call may end with.
+_CONTRACTS = (
+    "Coprocessor",
+    "EnclaveRegistry",
+    "ProgramRegistry",
+    "DcapVerifier",
+    "CollateralParser",
+    "DcapVerifier",
+)
 _STANDARD_ERRORS = {
     keccak256(b"Error(string)")[:4]: ("Error", ("string",)),
     keccak256(b"Panic(uint256)")[:4]: ("Panic", ("uint256",)),
@@ -111,7 +120,7 @@ def _type(item: Mapping[str, Any]) -> str:
 
 def revert_error(returned: bytes) -> RevertedError:
     """Why a call reverted, from its return data, by the custom errors of all our contracts."""
-    for name in ("Coprocessor", "EnclaveRegistry", "ProgramRegistry", "DevelopmentVerifier"):
+    for name in _CONTRACTS:
         known = abi(name).errors.get(returned[:4]) or _STANDARD_ERRORS.get(returned[:4])
         if known is not None:
             try:

@@ -1,23 +1,48 @@
-"""
-Put the contracts on a chain, and remember where.
-
-A deployment is a JSON file: what `adyton deploy` wrote, every other command reads. Whoever deploys owns the contracts.
-"""
+"""Put the contracts on a chain. Whoever deploys owns them."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
+from typing import Final
 
+from oracle.attestation.development.dcap import DevelopmentPki
 from oracle.chain.reader import ChainReader
 from oracle.chain.wallet import Wallet
 from oracle.errors import ConfigurationError
-from oracle.types.ids import Address, MeasurementId, hex_of
+from oracle.types.ids import MeasurementId, hex_of
 from oracle.types.pool import Pool
 
 __all__ = ["Deployment", "Wallet", "deploy"]
+
+RootKey = tuple[bytes, bytes]  # x and y of a P-256 key
+DEVELOPMENT_CHAIN_ID: Final = 31_337
+INTEL_ROOT: Final[RootKey] = (
+    bytes.fromhex("0ba9c4c0c0c86193a3fe23d6b02cda10a8bbd4e88e48b4458561a36e705525f5"),
+    bytes.fromhex("67918e2edc88e40d860bd0cc4ee26aacc988e505a953558c453f6b0904ae7394"),
+)
+# `Policy` in contracts/types/Policy.sol: statuses accepted (bits), grace period, minimum evaluation number, listed
+# platforms only, advisories accepted.
+UP_TO_DATE_ONLY = (1, 0, 0, False, 0)
+
+
+def development_root() -> RootKey:
+    """The root of the development PKI, whose key is in this repository."""
+    return DevelopmentPki().root_point
+
+
+def check_root(root: RootKey, chain_id: int, *, insecure_development_root: bool) -> None:
+    """
+    Refuse the development root where it matters.
+
+    Raises:
+        ConfigurationError: the development root, off chain id 31337, and not even insisted on.
+    """
+    if root == development_root() and chain_id != DEVELOPMENT_CHAIN_ID and not insecure_development_root:
+        raise ConfigurationError(
+            f"everybody can forge evidence under the development root: it is refused on chain {chain_id} "
+            "(--insecure-development-root insists)"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,43 +60,31 @@ class Deployment:
     pool_id: str
     measurements: tuple[str, ...] = ()
 
-    def save(self, path: Path) -> None:
-        """Write the JSON file."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(asdict(self), indent=2) + "\n")
 
-    @classmethod
-    def load(cls, path: Path) -> Deployment:
-        """
-        Read the JSON file.
-
-        Raises:
-            ConfigurationError: missing, unreadable, or not a deployment.
-        """
-        try:
-            document = json.loads(path.read_text())
-            return cls(**{**document, "measurements": tuple(document["measurements"])})
-        except FileNotFoundError as error:
-            raise ConfigurationError(f"there is no deployment file {path}: run `adyton deploy`") from error
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise ConfigurationError(f"{path} is not a deployment file: {error}") from error
-
-
-def deploy(wallet: Wallet, prices: Pool, measurements: Sequence[MeasurementId], root: Address) -> Deployment:
+def deploy(
+    wallet: Wallet,
+    prices: Pool,
+    measurements: Sequence[MeasurementId],
+    root: RootKey,
+    policy: tuple[int, int, int, bool, int] = UP_TO_DATE_ONLY,
+    *,
+    insecure_development_root: bool = False,
+) -> Deployment:
     """
-    Deploy everything with a development verifier that trusts `root`, and approve `measurements`.
+    Deploy everything with a DCAP verifier that trusts `root`, and approve `measurements` under `policy`.
 
-    `prices` gives the pool's prices; its verifier is replaced by the new enclave registry. Off chain id 31337 the
-    development verifier refuses to be deployed.
+    `prices` gives the pool's prices; its verifier is replaced by the new enclave registry.
 
     Raises:
+        ConfigurationError: as `check_root`.
         RevertedError, RetryableError: as `Wallet.send`.
     """
+    check_root(root, wallet.chain_id, insecure_development_root=insecure_development_root)
     wallet.rpc.require_chain(wallet.chain_id)
-    verifier = wallet.create("DevelopmentVerifier", root)
+    verifier = wallet.create("DcapVerifier", *root)
     coprocessor = registry = wallet.create("Coprocessor", wallet.address, verifier)
     for measurement in measurements:
-        wallet.call("EnclaveRegistry", registry, "approveMeasurement", measurement)
+        wallet.call("EnclaveRegistry", registry, "approveMeasurement", measurement, policy)
     programs = wallet.create("ProgramRegistry")
     start = ChainReader(wallet.rpc, wallet.chain_id, coprocessor).head()
     pool = Pool(registry, prices.base_fee_gwei, prices.gas_price_mwei, prices.fuel_price_wei_per_1000)

@@ -2,11 +2,16 @@
 What can go wrong between us and a node.
 
     RetryableError
-    ├── NodeUnreachableError    no answer, too late, or 429/5xx
+    ├── NodeUnreachableError    no answer, too late, or 5xx
+    │   └── NodeBusyError       429 or the like; carries how long the node asks us to wait
     ├── ChainMovedError         a reorganisation happened while we read
     ├── NodeBehindError         the node does not have a block that it, or its neighbour, had before
+    ├── NodeInconsistentError   a node's answers contradict each other: it lies, or moved while it answered
+    │   └── LogsTruncatedError  eth_getLogs left out what the block itself says is there
+    ├── NodesDisagreeError      too few nodes say the same
     ├── FeeTooHighError         gas costs more than the operator wants to pay now
-    └── RelayUnfundedError      the relay account cannot pay for the gas
+    ├── RelayUnfundedError      the relay account cannot pay for the gas
+    └── AccountHeldError        another process owns the relay account
     ChainError
     ├── NotANodeError           whatever answers at this URL does not speak Ethereum JSON-RPC
     ├── RpcError                the node's error object; carries (code, message, data)
@@ -23,6 +28,14 @@ class NodeUnreachableError(RetryableError):
     """The node did not answer, or is too busy to."""
 
 
+class NodeBusyError(NodeUnreachableError):
+    """The node asks for fewer calls. `retry_after_s` None: it did not say for how long."""
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
 class ChainMovedError(RetryableError):
     """The chain was reorganised while it was read. Nothing was stored."""
 
@@ -31,12 +44,28 @@ class NodeBehindError(RetryableError):
     """The node lags behind what we have seen."""
 
 
+class NodeInconsistentError(RetryableError):
+    """What a node says does not fit together."""
+
+
+class LogsTruncatedError(NodeInconsistentError):
+    """A node left logs out. Asking for a smaller span may help."""
+
+
+class NodesDisagreeError(RetryableError):
+    """No answer was given by as many nodes as must agree."""
+
+
 class FeeTooHighError(RetryableError):
     """The base fee is over the operator's cap."""
 
 
 class RelayUnfundedError(RetryableError):
     """The relay account cannot pay."""
+
+
+class AccountHeldError(RetryableError):
+    """Another process owns the relay account, and its lease is not over."""
 
 
 class NotANodeError(ChainError):

@@ -21,6 +21,11 @@ _SETTLEMENT_GAS = 50_000  # per request: its slot, two tabs' slot, event, call
 _TOKEN_GAS, _FLOOR_TOKEN_GAS = 4, 10  # EIP-7623; a zero byte is one token, any other four
 _WORD_GAS = 40  # of output: hash, copies, log
 _CALL_COST = 6_000  # ConsumerCall.CALL_COST
+_DELIVERY_BYTES = 6 * 32  # of calldata, besides the output: offset, id, fuel, outcome, offset, length
+_DELIVERY_TOKENS = _DELIVERY_BYTES + 3 * 52  # of which so many bytes may not be zero
+BATCH_RESERVE_GAS = _BASE_GAS + _FIXED_GAS + 200_000  # of a limit, whatever is in the batch: proof, memory
+SHARED_USE_GAS = _BASE_GAS + 13_000  # used by a settlement, whatever it carries
+_DELIVERY_USE_GAS = 12_000  # used by each delivery besides calldata and callback; tests compare both with a real chain
 _GWEI = 10**9
 
 
@@ -37,6 +42,28 @@ def settlement_gas(data: bytes, callback_gas: Sequence[int]) -> int:
     callbacks = sum(_exact(gas) for gas in callback_gas)
     limit = calldata_gas(data) + _FIXED_GAS + _SETTLEMENT_GAS * len(callback_gas) + callbacks + memory
     return min(MAX_TRANSACTION_GAS, limit)
+
+
+def delivery_gas(output: bytes, callback_gas: int) -> int:
+    """What one delivery adds to the gas limit of a batch, at most."""
+    words = -(-len(output) // 32)
+    tokens = _DELIVERY_TOKENS + 32 * words + 3 * (len(output) - output.count(0))
+    return tokens * _FLOOR_TOKEN_GAS + _SETTLEMENT_GAS + _exact(callback_gas) + _WORD_GAS * (words + 6)
+
+
+def delivery_use_gas(output: bytes, callback_gas: int) -> int:
+    """
+    What one delivery adds to the gas that a settlement uses, if the callback uses all it gets and no other delivery is
+    for the same consumer: somewhat too much in all other cases.
+    """
+    tokens = _DELIVERY_TOKENS + len(output) + 3 * (len(output) - output.count(0))
+    run = _DELIVERY_USE_GAS + callback_gas + _WORD_GAS * (len(output) // 32)
+    return max(tokens * _TOKEN_GAS + run, tokens * _FLOOR_TOKEN_GAS)
+
+
+def delivery_bytes(output: bytes) -> int:
+    """The calldata of one delivery in a batch."""
+    return _DELIVERY_BYTES + -(-len(output) // 32) * 32
 
 
 def expiry_gas(data: bytes) -> int:

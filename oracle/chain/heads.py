@@ -1,8 +1,10 @@
 """
 Wait for the next block: a websocket subscription if there is one, otherwise a clock.
 
-A hint only: a missed or doubled head costs nothing, since the watcher reads from its cursor. When the subscription
-drops, polling takes over and a new subscription is tried at most every few seconds.
+A hint only: a missed or doubled head costs nothing, since the watcher reads from its cursor, and it looks at least once
+per polling interval whatever the subscription says. The subscription has its own thread, so one that hangs delays
+nobody. When it drops, or names no head while polling finds blocks, another one is made, at the next URL if there are
+several, with growing pauses.
 """
 
 from __future__ import annotations
@@ -10,58 +12,81 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import random
 import socket
 import threading
 import time
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
+from oracle.chain.rpc import without_secrets
+
 _LOG = logging.getLogger(__name__)
-_RECONNECT_AFTER_S = 3.0
+_FIRST_PAUSE_S = 0.5
+_LONGEST_PAUSE_S = 30.0
 _OPEN_TIMEOUT_S = 5.0
 _MAX_MESSAGE_BYTES = 1 << 20
+_MISSED_BEFORE_STALLED = 3  # looks in a row that found blocks of which the subscription had said nothing
+_STOP_POLL_S = 0.25
 _TCP_QUICKACK = getattr(socket, "TCP_QUICKACK", None)  # Linux
 
 
 class Heads:
-    """`wait` returns when there may be a new block."""
+    """`wait` returns when there may be a new block. Use it in a `with`; `stop` ends its waits as well."""
 
-    def __init__(self, ws_url: str | None, poll_interval_s: float, stop: threading.Event) -> None:
-        self._ws_url = ws_url
+    def __init__(self, ws_urls: Sequence[str], poll_interval_s: float, stop: threading.Event) -> None:
+        self._urls = tuple(ws_urls)
         self._poll_interval_s = poll_interval_s
         self._stop = stop
+        self._closed = threading.Event()
+        self._woken = threading.Event()
         self._connection: ClientConnection | None = None
-        self._try_again_at = 0.0
+        self._missed = 0
+        self._timed_out = False
+        self._thread: threading.Thread | None = None
+
+    @property
+    def is_subscribed(self) -> bool:
+        """Whether heads are announced to us now."""
+        return self._connection is not None
 
     def wait(self) -> None:
-        """Return at the next head, or after the polling interval, or when `stop` is set."""
-        connection = self._subscribed()
-        if connection is None:
+        """Return at the next head, or after the polling interval."""
+        if self._thread is None:
             self._stop.wait(self._poll_interval_s)
             return
-        try:
-            _acknowledge_quickly(connection)
-            connection.recv(timeout=self._poll_interval_s)
-            while True:  # several heads at once are one reason to look
-                connection.recv(timeout=0)
-        except TimeoutError:
-            return
-        except (WebSocketException, OSError, EOFError) as error:
-            _LOG.warning("the new-head subscription ended, polling meanwhile: %s", error)
-            self.close()
+        deadline_s = time.monotonic() + self._poll_interval_s
+        while not self._woken.wait(min(_STOP_POLL_S, max(0.0, deadline_s - time.monotonic()))):
+            if self._stop.is_set() or time.monotonic() >= deadline_s:
+                break
+        self._timed_out = not self._woken.is_set()
+        self._woken.clear()
+
+    def found_blocks(self) -> None:
+        """To be told when a look after `wait` found new blocks: a subscription that never names any is dropped."""
+        missed, self._timed_out = self._timed_out, False
+        self._missed = self._missed + 1 if missed and self._connection is not None else 0
+        if self._missed >= _MISSED_BEFORE_STALLED:
+            self._missed = 0
+            _LOG.warning("the new-head subscription names no heads though there are some: subscribing again")
+            self._drop()
 
     def close(self) -> None:
         """End the subscription."""
-        if self._connection is not None:
-            with contextlib.suppress(WebSocketException, OSError):
-                self._connection.close()
-            self._connection = None
+        self._closed.set()
+        self._drop()
+        if self._thread is not None:
+            self._thread.join(timeout=2 * _OPEN_TIMEOUT_S)
 
     def __enter__(self) -> Self:
-        """Itself."""
+        """Itself, subscribing in the background."""
+        if self._urls:
+            self._thread = threading.Thread(target=self._keep_subscribed, name="heads", daemon=True)
+            self._thread.start()
         return self
 
     def __exit__(
@@ -70,29 +95,66 @@ class Heads:
         """Close."""
         self.close()
 
-    def _subscribed(self) -> ClientConnection | None:
-        if self._connection is not None or self._ws_url is None or time.monotonic() < self._try_again_at:
-            return self._connection
-        self._try_again_at = time.monotonic() + _RECONNECT_AFTER_S
-        try:
-            connection = connect(
-                self._ws_url,
-                open_timeout=_OPEN_TIMEOUT_S,
-                close_timeout=1,
-                max_size=_MAX_MESSAGE_BYTES,
-                compression=None,
-                proxy=None,
-            )
-            connection.send(json.dumps({"jsonrpc": "2.0", "id": 1, "method": "eth_subscribe", "params": ["newHeads"]}))
+    def _drop(self) -> None:
+        connection = self._connection
+        if connection is not None:
+            with contextlib.suppress(WebSocketException, OSError):
+                connection.socket.shutdown(socket.SHUT_RDWR)  # ends `recv` at once, whatever the other side does
+
+    def _keep_subscribed(self) -> None:
+        failures, turn = 0, 0
+        while not self._closed.is_set():
+            url = self._urls[turn % len(self._urls)]
+            try:
+                with _subscribed(url) as connection:
+                    self._connection = connection
+                    if failures:
+                        _LOG.info("subscribed to new heads at %s again", without_secrets(url))
+                    self._woken.set()  # for what was missed until now
+                    self._announce(connection)
+                    failures = 0
+            except (WebSocketException, OSError, ValueError, EOFError) as error:
+                failures = 0 if self._connection is not None else failures
+                if not self._closed.is_set():
+                    level = logging.WARNING if failures == 0 else logging.DEBUG
+                    _LOG.log(
+                        level, "no new-head subscription at %s, polling meanwhile: %s", without_secrets(url), error
+                    )
+            self._connection = None
+            pause_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** min(failures, 16))
+            self._closed.wait(pause_s * (0.5 + random.random() / 2))  # noqa: S311  # jitter, no secret
+            failures, turn = failures + 1, turn + 1
+
+    def _announce(self, connection: ClientConnection) -> None:
+        while not self._closed.is_set():
             _acknowledge_quickly(connection)
-            answer = json.loads(connection.recv(timeout=_OPEN_TIMEOUT_S))
-            if not isinstance(answer, dict) or "result" not in answer:
-                raise WebSocketException(f"it was refused: {answer!r:.200}")  # noqa: TRY301  # one way to fail
-        except (WebSocketException, OSError, ValueError, EOFError) as error:
-            _LOG.warning("cannot subscribe to new heads at %s, polling meanwhile: %s", self._ws_url, error)
-            return None
-        self._connection = connection
-        return connection
+            connection.recv()
+            self._missed = 0
+            self._woken.set()
+
+
+@contextlib.contextmanager
+def _subscribed(url: str) -> Iterator[ClientConnection]:
+    """
+    A connection on which each message is a new head.
+
+    Raises:
+        WebSocketException, OSError, ValueError, EOFError: there is none to be had.
+    """
+    with connect(
+        url,
+        open_timeout=_OPEN_TIMEOUT_S,
+        close_timeout=1,
+        max_size=_MAX_MESSAGE_BYTES,
+        compression=None,
+        proxy=None,
+    ) as connection:
+        connection.send(json.dumps({"jsonrpc": "2.0", "id": 1, "method": "eth_subscribe", "params": ["newHeads"]}))
+        _acknowledge_quickly(connection)
+        answer = json.loads(connection.recv(timeout=_OPEN_TIMEOUT_S))
+        if not isinstance(answer, dict) or "result" not in answer:
+            raise WebSocketException(f"it was refused: {answer!r:.200}")
+        yield connection
 
 
 def _acknowledge_quickly(connection: ClientConnection) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from oracle.chain.contracts import revert_error
 from oracle.chain.errors import NodeBehindError, RpcError
-from oracle.chain.rpc import Call, Rpc, data, quantity
+from oracle.chain.rpc import Call, JsonRpc, Rpc, data, quantity
 from oracle.chain.submitter import AccountState, Inclusion
 from oracle.types.ids import Address, hex_of
 
@@ -17,13 +17,13 @@ _ALREADY_THERE = ("already known", "already imported", "nonce too low", "known t
 
 @dataclass(frozen=True, slots=True)
 class RpcNode:
-    """One node. Every method is one round trip."""
+    """One round trip each to a node that is at the head; where several nodes must agree, they agree on nonces."""
 
-    rpc: Rpc
+    rpc: JsonRpc
 
     def account(self, address: Address) -> AccountState:
         """Nonce, balance and base fee at the newest block."""
-        return _account_state(self.rpc.batch(_account_calls(address)))
+        return self._agreed_nonce(address, _account_state(self.rpc.batch(_account_calls(address))))
 
     def simulate(self, sender: Address, to: Address, data: bytes, gas_limit: int) -> AccountState:
         """
@@ -39,7 +39,7 @@ class RpcNode:
             if error.method == "eth_call":
                 raise revert_error(error.data) if error.data or "revert" in error.message.lower() else error from error
             raise
-        return _account_state(answers)
+        return self._agreed_nonce(sender, _account_state(answers))
 
     def estimate(self, sender: Address, to: Address, calldata: bytes, value_wei: int = 0) -> int:
         """The gas that a call takes now. Raises `RevertedError`."""
@@ -52,21 +52,41 @@ class RpcNode:
             raise revert_error(error.data) if error.data or "revert" in error.message.lower() else error from error
 
     def broadcast(self, raw: bytes) -> None:
-        """Hand over a signed transaction; having it already is fine."""
-        try:
-            self.rpc.call("eth_sendRawTransaction", hex_of(raw))
-        except RpcError as error:
-            if not any(words in error.message.lower() for words in _ALREADY_THERE):
-                raise
+        """Hand over a signed transaction, to every node; having it already is fine."""
+        self.rpc.each(lambda rpc: _send(rpc, raw))
 
     def inclusion(self, hashes: Sequence[bytes]) -> Inclusion | None:
         """Where one of these transactions was mined, or None."""
-        answers = self.rpc.batch([("eth_getTransactionReceipt", (hex_of(value),)) for value in hashes])
-        for tx_receipt in answers:
-            if isinstance(tx_receipt, dict) and tx_receipt.get("blockNumber") is not None:
-                number, status = quantity(tx_receipt["blockNumber"]), quantity(tx_receipt["status"])
-                return Inclusion(data(tx_receipt["transactionHash"]), number, succeeded=status == 1)
-        return None
+        calls = [("eth_getTransactionReceipt", (hex_of(value),)) for value in hashes]
+        return self.rpc.agreed(lambda rpc: _first_inclusion(rpc.batch(calls)))
+
+    def _agreed_nonce(self, address: Address, state: AccountState) -> AccountState:
+        """One liar that names a nonce too high would make a gap that nothing fills."""
+        if self.rpc.agreement == 1:
+            return state
+        nonce = self.rpc.at_least(lambda rpc: quantity(rpc.call("eth_getTransactionCount", hex_of(address), "latest")))
+        return replace(state, nonce=nonce)
+
+
+def _send(rpc: Rpc, raw: bytes) -> None:
+    try:
+        rpc.call("eth_sendRawTransaction", hex_of(raw))
+    except RpcError as error:
+        if not any(words in error.message.lower() for words in _ALREADY_THERE):
+            raise
+
+
+def _first_inclusion(answers: Sequence[Any]) -> Inclusion | None:
+    for tx_receipt in answers:
+        if isinstance(tx_receipt, dict) and tx_receipt.get("blockNumber") is not None:
+            number, status = quantity(tx_receipt["blockNumber"]), quantity(tx_receipt["status"])
+            return Inclusion(data(tx_receipt["transactionHash"]), number, status == 1, _cost(tx_receipt))
+    return None
+
+
+def _cost(tx_receipt: dict[str, Any]) -> int:
+    """Wei; 0 from a node that does not say."""
+    return quantity(tx_receipt.get("gasUsed", "0x0")) * quantity(tx_receipt.get("effectiveGasPrice", "0x0"))
 
 
 def _account_calls(address: Address) -> list[Call]:

@@ -1,28 +1,39 @@
-"""What the host reads from the chain: blocks, our events, programs, registrations. One round trip each."""
+"""
+What the host reads from the chain: blocks, our events, programs, registrations.
+
+Where several nodes have to agree they do so on all of it; where one node's word is enough, views are asked of one that
+is at the head (`oracle.chain.rpc.JsonRpc`). How far an answer about events can be trusted is in `oracle.chain.spans`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
+from oracle.chain.blocks import Header, header
 from oracle.chain.contracts import CREATED, EXPIRED, SETTLED, abi, decode_event, revert_error
-from oracle.chain.errors import NodeBehindError, RevertedError, RpcError
-from oracle.chain.rpc import Rpc, data, quantity
-from oracle.errors import ChainMismatchError, EncodingError
+from oracle.chain.errors import NodeBehindError, NodeInconsistentError, RevertedError, RpcError
+from oracle.chain.rpc import JsonRpc, Rpc, data
+from oracle.chain.spans import LogCheck, Query, read_logs
+from oracle.errors import ChainMismatchError
 from oracle.types.block import BlockRef, Event
+from oracle.types.finality import Tag
 from oracle.types.ids import Address, PoolId, ProgramId, hex_of
 from oracle.types.program import Engine, Program
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class ChainReader:
     """Reads one deployment on one chain. `pool_id` None means all pools."""
 
-    rpc: Rpc
+    rpc: JsonRpc
     chain_id: int
     coprocessor: Address
     pool_id: PoolId | None = None
+    check_logs: LogCheck = "bloom"  # where one node's word is enough; where several must agree, they are the check
 
     def check(self) -> None:
         """
@@ -38,14 +49,21 @@ class ChainReader:
                 "was the development chain restarted? deploy again, or correct `coprocessor`"
             )
 
-    def head(self) -> BlockRef:
-        """The newest block."""
-        return _block(self.rpc.call("eth_getBlockByNumber", "latest", False))
+    def head(self, tag: Tag = "latest") -> BlockRef:
+        """The newest block. `safe` and `finalized` are an `RpcError` on a chain that knows none."""
+        return self.rpc.head(tag)
 
-    def blocks(self, numbers: Sequence[int]) -> list[BlockRef | None]:
-        """The blocks with these numbers; None where the node has none yet."""
+    def blocks(self, numbers: Sequence[int], *, by_majority: bool = False) -> list[BlockRef | None]:
+        """
+        The blocks with these numbers; None where the node has none yet. Neighbours follow one another.
+
+        `by_majority` asks more than half of the nodes, for what would undo stored history.
+        """
         calls = [("eth_getBlockByNumber", (hex(number), False)) for number in numbers]
-        return [None if answer is None else _block(answer) for answer in self.rpc.batch(calls)]
+        return self.rpc.agreed(
+            lambda rpc: _linked(rpc, [None if answer is None else header(answer) for answer in rpc.batch(calls)]),
+            by_majority=by_majority,
+        )
 
     def block(self, number: int) -> BlockRef:
         """
@@ -54,9 +72,9 @@ class ChainReader:
         Raises:
             NodeBehindError: the node has none yet.
         """
-        found = self.blocks([number])[0]
+        found = self.blocks([number, number + 1])[0]
         if found is None:
-            raise NodeBehindError(f"the node at {self.rpc.url} has no block {number} yet")
+            raise NodeBehindError(f"the node at {self.rpc.name} has no block {number} yet")
         return found
 
     def events(self, first: int, last: int) -> list[Event]:
@@ -64,18 +82,18 @@ class ChainReader:
         Our events of the blocks `first` to `last`, in order: requests of our pool, and all ends.
 
         Raises:
-            TooManyLogsError: ask for fewer blocks.
+            TooManyLogsError, LogsTruncatedError: ask for fewer blocks.
+            NodeBehindError, NodeInconsistentError: ask again.
         """
-        span = {"address": hex_of(self.coprocessor), "fromBlock": hex(first), "toBlock": hex(last)}
-        created = [hex_of(CREATED), None, None if self.pool_id is None else hex_of(self.pool_id)]
-        ended = [[hex_of(SETTLED), hex_of(EXPIRED)]]
-        logs = self.rpc.batch(
-            [("eth_getLogs", [{**span, "topics": created}]), ("eth_getLogs", [{**span, "topics": ended}])]
+        pool = () if self.pool_id is None else (self.pool_id,)
+        queries = [
+            Query(self.coprocessor, ((CREATED,), (), pool)),
+            Query(self.coprocessor, ((SETTLED, EXPIRED),)),
+        ]
+        check = self.check_logs if self.rpc.agreement == 1 else "no"
+        return self.rpc.agreed(
+            lambda rpc: [decode_event(log, self.chain_id) for log in read_logs(rpc, queries, first, last, check)]
         )
-        if not all(isinstance(answer, list) for answer in logs):
-            raise EncodingError("the node gave something else than logs")
-        ordered = sorted((log for answer in logs for log in answer), key=_position)
-        return [decode_event(log, self.chain_id) for log in ordered if not log.get("removed")]
 
     def program(self, registry: Address, program_id: ProgramId) -> Program | None:
         """What the program id is the hash of, or None if it was never published."""
@@ -106,7 +124,7 @@ class ChainReader:
             enclave = self.view("EnclaveRegistry", registry, "enclave", hex_of(signer))
         except RevertedError:
             return 0
-        _measurement, _operator, live_until, live = enclave
+        _measurement, _operator, live_until, live, _platform = enclave
         return int(live_until) if live else 0
 
     def view(self, contract: str, address: Address, function: str, *arguments: Any) -> Any:
@@ -120,7 +138,7 @@ class ChainReader:
         interface = abi(contract)
         try:
             call = {"to": hex_of(address), "data": hex_of(interface.encode(function, *arguments))}
-            returned = data(self.rpc.call("eth_call", call, "latest"))
+            returned = data(self._one_or_agreed(lambda rpc: rpc.call("eth_call", call, "latest")))
         except RpcError as error:
             if error.data or "revert" in error.message.lower():
                 raise revert_error(error.data) from error
@@ -131,12 +149,20 @@ class ChainReader:
             )
         return interface.decode(function, returned)
 
-
-def _block(answer: Any) -> BlockRef:
-    if not isinstance(answer, dict):
-        raise NodeBehindError("the node gave no block")
-    return BlockRef(quantity(answer.get("number")), data(answer.get("hash")), quantity(answer.get("timestamp")))
+    def _one_or_agreed(self, read: Callable[[Rpc], T]) -> T:
+        return self.rpc.at_head(read) if self.rpc.agreement == 1 else self.rpc.agreed(read)
 
 
-def _position(log: dict[str, Any]) -> tuple[int, int]:
-    return quantity(log["blockNumber"]), quantity(log["logIndex"])
+def _linked(rpc: Rpc, headers: Sequence[Header | None]) -> list[BlockRef | None]:
+    """
+    The blocks of these headers.
+
+    Raises:
+        NodeInconsistentError: one of them does not follow the one before it.
+    """
+    known = {item.block.number: item for item in headers if item is not None}
+    for number, child in known.items():
+        parent = known.get(number - 1)
+        if parent is not None and child.parent_hash != parent.block.hash:
+            raise NodeInconsistentError(f"the node at {rpc.name} gave a block {number} that does not follow its parent")
+    return [None if item is None else item.block for item in headers]

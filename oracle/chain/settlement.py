@@ -15,7 +15,7 @@ from eth_abi.abi import decode as abi_decode
 from eth_abi.exceptions import DecodingError
 
 from oracle.chain.contracts import EXPIRED, SETTLED, abi, decode_event
-from oracle.chain.rpc import Rpc, data
+from oracle.chain.rpc import JsonRpc, data
 from oracle.crypto.hashing import keccak256
 from oracle.types.block import Expired, Settled
 from oracle.types.ids import Address, PoolId, RequestId, hex_of
@@ -38,7 +38,7 @@ class Delivered:
 
 
 def find_end(
-    rpc: Rpc, chain_id: int, coprocessor: Address, request_id: RequestId, first_block: int
+    rpc: JsonRpc, chain_id: int, coprocessor: Address, request_id: RequestId, first_block: int
 ) -> Settled | Expired | None:
     """The event that ended the request, or None while it is open or unknown."""
     query = {
@@ -52,7 +52,23 @@ def find_end(
     return event if isinstance(event, Settled | Expired) else None
 
 
-def read_delivery(rpc: Rpc, coprocessor: Address, transaction_hash: bytes) -> Delivered | None:
+def open_among(rpc: JsonRpc, coprocessor: Address, pool_id: PoolId, request_ids: Sequence[RequestId]) -> set[RequestId]:
+    """Those of these requests that are open at the newest block, in one round trip."""
+    function = abi("Coprocessor")
+    calls = [
+        (
+            "eth_call",
+            (
+                {"to": hex_of(coprocessor), "data": hex_of(function.encode("openRequest", request_id, pool_id))},
+                "latest",
+            ),
+        )
+        for request_id in request_ids
+    ]
+    return {request_id for request_id, answer in zip(request_ids, rpc.batch(calls), strict=True) if any(data(answer))}
+
+
+def read_delivery(rpc: JsonRpc, coprocessor: Address, transaction_hash: bytes) -> Delivered | None:
     """What the transaction delivered, or None if it did not call the Coprocessor itself."""
     transaction = rpc.call("eth_getTransactionByHash", hex_of(transaction_hash))
     if not isinstance(transaction, dict) or data(transaction.get("to") or "0x") != coprocessor:

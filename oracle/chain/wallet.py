@@ -15,7 +15,7 @@ from oracle.chain.contracts import abi
 from oracle.chain.errors import FeeTooHighError, NodeUnreachableError, RelayUnfundedError, RevertedError
 from oracle.chain.gas import FeePolicy
 from oracle.chain.node import RpcNode
-from oracle.chain.rpc import Rpc
+from oracle.chain.rpc import JsonRpc
 from oracle.chain.signing import sign
 from oracle.crypto.ecdsa import SigningKey
 from oracle.types.ids import Address, hex_of, parse_hex
@@ -29,7 +29,7 @@ _CREATE = Address(b"")
 class Wallet:
     """A key, a node, and what it pays."""
 
-    rpc: Rpc
+    rpc: JsonRpc
     key: SigningKey
     chain_id: int
     policy: FeePolicy

@@ -12,12 +12,15 @@ from pathlib import Path
 
 import click
 
+from oracle.cli.attestation import attestation
+from oracle.cli.collateral import collateral
 from oracle.cli.context import Context
 from oracle.cli.health import doctor, status
 from oracle.cli.network import deploy, dev
 from oracle.cli.parts import enclave, submitter, up, watcher, worker
 from oracle.cli.program import content, program
 from oracle.cli.receipt import receipt
+from oracle.cli.registry import registry
 from oracle.cli.request import request
 from oracle.errors import AdytonError
 
@@ -55,6 +58,9 @@ for command in (
     content,
     request,
     receipt,
+    attestation,
+    collateral,
+    registry,
     status,
     doctor,
 ):

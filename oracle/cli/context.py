@@ -10,14 +10,15 @@ from typing import Any
 import click
 
 from oracle import config, log
-from oracle.chain.rpc import Rpc
+from oracle.chain.nodes import Nodes
+from oracle.chain.rpc import JsonRpc
 from oracle.chain.wallet import Wallet
 from oracle.config import Settings, read_secret
 from oracle.crypto.ecdsa import SigningKey
 from oracle.crypto.hashing import HASH_BYTES
 from oracle.types.ids import Address, PoolId, parse_hex
 from oracle.types.pool import Pool
-from oracle.wiring import open_wallet
+from oracle.wiring import open_nodes, open_wallet
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +43,20 @@ class Context:
 pass_context = click.make_pass_decorator(Context)
 
 
-def connect(settings: Settings) -> Rpc:
+def connect(settings: Settings) -> Nodes:
     """
-    The node, after checking that it serves the chain of the settings.
+    The nodes, after checking that it serves the chain of the settings.
 
     Raises:
         RetryableError: it does not answer.
         ChainMismatchError: it serves another chain.
     """
-    rpc = Rpc(settings.rpc_url, settings.rpc_timeout_s)
+    rpc = open_nodes(settings)
     rpc.require_chain(settings.chain_id)
     return rpc
 
 
-def account(settings: Settings, rpc: Rpc) -> Wallet:
+def account(settings: Settings, rpc: JsonRpc) -> Wallet:
     """
     The account that pays for what the command line sends.
 

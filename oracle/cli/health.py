@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import click
@@ -12,11 +13,15 @@ from kombu.exceptions import OperationalError
 from rich.console import Console
 from rich.table import Table
 
+from oracle import status as pool_status
 from oracle.broker import celery_app
+from oracle.chain.dcap import DcapOnChain
+from oracle.chain.deployment import DEVELOPMENT_CHAIN_ID, INTEL_ROOT, development_root
 from oracle.chain.gas import FeePolicy
 from oracle.chain.node import RpcNode
+from oracle.chain.nodes import Nodes
 from oracle.chain.reader import ChainReader
-from oracle.chain.rpc import Rpc, data
+from oracle.chain.rpc import JsonRpc, Rpc, data, without_secrets
 from oracle.cli.context import Context, address, pass_context, pool, print_json
 from oracle.config import Settings
 from oracle.errors import AdytonError, ConfigurationError
@@ -24,59 +29,78 @@ from oracle.jobs.enclave_client import EnclaveClient
 from oracle.store.errors import StoreMissingError
 from oracle.store.store import Store
 from oracle.types.ids import Address, hex_of
-from oracle.wiring import Wiring, enclave_sockets
+from oracle.wiring import Wiring, enclave_sockets, finality_policy, now_ms, open_nodes
 
 _LOW_BALANCE_SETTLEMENTS = 1_000
 _SETTLEMENT_GAS = 60_000
 _MAX_CLOCK_SKEW_S = 60
 _GWEI = 10**9
+_ETHER = 10**18
 _LATEST = 20
+_STATUS_TIMEOUT_S = 2.0
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @pass_context
 def status(context: Context, as_json: bool) -> None:
-    """Show what this pool's store knows: requests by state, the newest, cursor, enclaves, transactions in flight."""
-    with Store.open(context.settings().database) as store:
-        document = _pool_status(store)
+    """
+    Show what this pool is doing: requests by state and age, money, cursor, enclaves, transactions, the newest requests.
+
+    From its store; how far behind the chain it is and what the relay account has, from the node, if that answers.
+    """
+    settings = context.settings()
+    with Store.open(settings.database) as store:
+        document = pool_status.document(store, now_ms(), _LATEST) | {"chain": None, "relay": None}
+    with contextlib.suppress(AdytonError):
+        document |= _from_node(settings, document["cursor"]["number"])
     if as_json:
         print_json(document)
-        return
-    console = Console(soft_wrap=True)
+    else:
+        _print_status(Console(soft_wrap=True), document)
+
+
+def _from_node(settings: Settings, cursor: int) -> dict[str, Any]:
+    """What the store does not know. Raises AdytonError if the node, or a setting, is not there."""
+    rpc = open_nodes(replace(settings, rpc_timeout_s=min(settings.rpc_timeout_s, _STATUS_TIMEOUT_S)))
+    head = _reader(settings, rpc).head()
+    found: dict[str, Any] = {"chain": {"head": head.number, "lag_blocks": max(0, head.number - cursor)}}
+    with contextlib.suppress(AdytonError):
+        relay = Address(Wiring(settings).relay_key.address)
+        found["relay"] = {"account": hex_of(relay), "balance_wei": RpcNode(rpc).account(relay).balance_wei}
+    return found
+
+
+def _print_status(console: Console, document: dict[str, Any]) -> None:
     counts = ", ".join(f"{count} {state}" for state, count in document["requests"].items()) or "none yet"
     console.print(f"requests  {counts}")
-    console.print(f"cursor    block {document['cursor']['number']}")
+    for state, waiting in document["queue"].items():
+        if waiting["count"]:
+            retried = f", {waiting['retried']} tried before" if waiting["retried"] else ""
+            console.print(f"{state:<9} {waiting['count']}, the oldest for {waiting['oldest_s']} s{retried}")
+    if document["overdue"]:
+        console.print(f"overdue   {document['overdue']}, for anybody to expire")
+    outcomes = ", ".join(f"{count} {outcome}" for outcome, count in document["outcomes"].items())
+    if outcomes:
+        console.print(f"outcomes  {outcomes}")
+    earned, spent = sum(document["fees_earned_wei"].values()), sum(document["gas_spent_wei"].values())
+    console.print(f"money     {earned / _ETHER:.6f} ETH of fees earned, {spent / _ETHER:.6f} ETH of gas spent")
+    lag = "" if document["chain"] is None else f", {document['chain']['lag_blocks']} behind the node"
+    console.print(f"cursor    block {document['cursor']['number']}{lag}")
+    if document["relay"] is not None:
+        relay = document["relay"]
+        console.print(f"relay     {relay['account']}  {relay['balance_wei'] / _ETHER:.6f} ETH")
+    for account, sent in document["transactions_in_flight"].items():
+        console.print(f"in flight {account}  {sent['count']} transactions, the oldest for {sent['oldest_s']} s")
     for enclave in document["enclaves"]:
-        console.print(f"enclave   {enclave['signer']}  {enclave['state']}  live until {enclave['live_until_s']}")
+        refusal = "" if enclave["refusal"] is None else f"  {enclave['refusal']}"
+        line = f"enclave   {enclave['signer']}  {enclave['state']}  live until {enclave['live_until_s']}{refusal}"
+        console.print(line, markup=False)
     table = Table("request", "state", "outcome", "fee, gwei", "note", box=None)
     for row in document["latest"]:
         fee = "" if row["fee_wei"] is None else str(row["fee_wei"] // _GWEI)
         table.add_row(row["request_id"], row["state"], row["outcome"] or "", fee, row["reason"] or "")
     console.print(table)
-
-
-def _pool_status(store: Store) -> dict[str, Any]:
-    cursor = store.chain.cursor()
-    return {
-        "requests": {state.value: count for state, count in store.requests.counts().items() if count},
-        "cursor": {"number": cursor.number, "hash": hex_of(cursor.hash)},
-        "enclaves": [
-            {"signer": hex_of(enclave.signer), "state": enclave.state.value, "live_until_s": enclave.live_until_s}
-            for enclave in store.enclaves.all()
-        ],
-        "latest": [
-            {
-                "request_id": hex_of(stored.request_id),
-                "state": stored.state.value,
-                "outcome": stored.outcome.name if stored.outcome else None,
-                "fee_wei": stored.fee_wei,
-                "attempts": stored.attempts,
-                "reason": stored.reason,
-            }
-            for stored in store.requests.latest(_LATEST)
-        ],
-    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +146,13 @@ def _examine(context: Context) -> Iterator[Finding]:
         ("node", _node),
         ("contracts", _contracts),
         ("pool", _pool),
+        ("attestation root", _root),
         ("clock", _clock),
         ("relay account", _relay),
         ("store", _store),
         ("broker", _broker),
         ("enclave", _enclave),
+        ("registration", _registration),
     )
     for what, check in checks:
         try:
@@ -135,17 +161,20 @@ def _examine(context: Context) -> Iterator[Finding]:
             yield Finding(what, str(error))
 
 
-def _rpc(settings: Settings) -> Rpc:
-    return Rpc(settings.rpc_url, settings.rpc_timeout_s)
+def _rpc(settings: Settings) -> Nodes:
+    return open_nodes(settings)
 
 
-def _reader(settings: Settings, rpc: Rpc) -> ChainReader:
+def _reader(settings: Settings, rpc: JsonRpc) -> ChainReader:
     return ChainReader(rpc, settings.chain_id, address(settings, "coprocessor"))
 
 
 def _node(settings: Settings) -> str:
-    _rpc(settings).require_chain(settings.chain_id)
-    return f"{settings.rpc_url} serves chain {settings.chain_id}"
+    for url in settings.nodes:
+        Rpc(url, settings.rpc_timeout_s).require_chain(settings.chain_id)
+    finality_policy(settings)
+    names = ", ".join(without_secrets(url) for url in settings.nodes)
+    return f"{names}: chain {settings.chain_id}, {settings.rpc_agreement} must agree"
 
 
 def _contracts(settings: Settings) -> str:
@@ -156,6 +185,32 @@ def _contracts(settings: Settings) -> str:
         if not data(rpc.call("eth_getCode", where, "latest")):
             raise ConfigurationError(f"there is no contract at {name} {where}: correct the setting, or deploy again")
     return f"coprocessor {settings.coprocessor}"
+
+
+def _root(settings: Settings) -> str:
+    """Whose quotes the pool's registry believes."""
+    reader = _reader(settings, _rpc(settings))
+    root = DcapOnChain.of_registry(reader, address(settings, "enclave_registry")).root()
+    if root == INTEL_ROOT:
+        return "Intel's"
+    if root != development_root():
+        raise ConfigurationError(f"the registry trusts a root that is not Intel's: {hex_of(root[0])}")
+    if settings.chain_id != DEVELOPMENT_CHAIN_ID:
+        raise ConfigurationError("the registry trusts the development root, under which everybody can forge evidence")
+    return "the development PKI's, which proves nothing"
+
+
+def _registration(settings: Settings) -> str:
+    """Whether the newest enclaves of this pool could be registered, and renewed."""
+    try:
+        with Store.open(settings.database) as store:
+            newest = store.enclaves.all()[: settings.worker_concurrency]
+    except StoreMissingError:
+        return "none yet: the pool makes it"
+    for enclave in newest:
+        if enclave.refusal is not None:
+            raise ConfigurationError(f"enclave {hex_of(enclave.signer)} cannot be registered: {enclave.refusal}")
+    return f"kept by this pool, collateral from {settings.collateral_source}"
 
 
 def _pool(settings: Settings) -> str:

@@ -6,20 +6,24 @@ import shutil
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
 from oracle import anvil, supervisor
-from oracle.attestation.quoter import DEVELOPMENT_ROOT
+from oracle.attestation.quoters.detection import SIMULATED
+from oracle.attestation.quoters.simulated import simulated_measurement
+from oracle.attestation.sources import DEVELOPMENT
 from oracle.chain import deployment
 from oracle.cli.context import Context, account, connect, pass_context
+from oracle.cli.registry import policy_of, policy_options
 from oracle.crypto.hashing import HASH_BYTES
 from oracle.devnet import PRICES, deployment_settings, prepare, toml
 from oracle.enclave.measurement import measure
 from oracle.errors import ConfigurationError
 from oracle.store.rows import EnclaveState
 from oracle.store.store import Store
-from oracle.types.ids import ZERO_ADDRESS, Address, MeasurementId, hex_of, parse_hex
+from oracle.types.ids import ZERO_ADDRESS, MeasurementId, hex_of, parse_hex
 from oracle.types.pool import Pool
 
 READY = "ready        "  # begins the line that `adyton dev` prints when requests will be served
@@ -70,6 +74,11 @@ def _announce(database: str) -> None:
               help="Write the settings of the new deployment to this file.")  # fmt: skip
 @click.option("--measurement", "measurements", metavar="HEX", multiple=True,
               help="Enclave build to approve. Default: the one installed here.")  # fmt: skip
+@click.option("--root", type=click.Choice(["intel", "development"]),
+              help="Whose quotes count. Default: Intel's; on chain 31337 those of the development PKI.")  # fmt: skip
+@click.option("--insecure-development-root", is_flag=True,
+              help="Trust the development PKI off chain 31337, where everybody can forge its evidence.")  # fmt: skip
+@policy_options
 @click.option("--base-fee-gwei", type=int, default=PRICES.base_fee_gwei, show_default=True,
               help="The pool's price of a receipt.")  # fmt: skip
 @click.option("--gas-price-mwei", type=int, default=PRICES.gas_price_mwei, show_default=True,
@@ -79,25 +88,44 @@ def _announce(database: str) -> None:
 @pass_context
 def deploy(
     context: Context,
+    /,
     save: Path | None,
     measurements: tuple[str, ...],
+    root: str | None,
+    insecure_development_root: bool,
     base_fee_gwei: int,
     gas_price_mwei: int,
     fuel_price_wei: int,
+    **policy: Any,
 ) -> None:
     """
     Deploy the contracts; the account in `account_key_file` pays and owns them.
 
-    Attestation is the development verifier's, which refuses every chain id but 31337.
+    Builds are approved under the given conditions; `adyton registry` approves more of them later. With Intel's root
+    there is no build to approve by default: `adyton attestation show` prints the measurement of a quote.
     """
     settings = context.settings()
     if save is not None and save.exists():
         raise ConfigurationError(f"{save} exists: choose another name, or remove it")
     prices = Pool(ZERO_ADDRESS, base_fee_gwei, gas_price_mwei, fuel_price_wei)
-    approved = [MeasurementId(parse_hex(text, HASH_BYTES, "measurement")) for text in measurements] or [measure()]
+    is_play = settings.chain_id == deployment.DEVELOPMENT_CHAIN_ID or insecure_development_root
+    trusts_development = root == DEVELOPMENT if root is not None else is_play
+    approved = [MeasurementId(parse_hex(text, HASH_BYTES, "measurement")) for text in measurements]
+    if not approved and trusts_development:
+        approved = [simulated_measurement(measure())]
+    key = deployment.development_root() if trusts_development else deployment.INTEL_ROOT
+    deployment.check_root(key, settings.chain_id, insecure_development_root=insecure_development_root)
     wallet = account(settings, connect(settings))
-    made = deployment.deploy(wallet, prices, approved, Address(DEVELOPMENT_ROOT.address))
-    text = toml({"rpc_url": settings.rpc_url} | deployment_settings(made))
+    made = deployment.deploy(
+        wallet,
+        prices,
+        approved,
+        key,
+        policy_of(**policy).onchain(),
+        insecure_development_root=insecure_development_root,
+    )
+    source = {"collateral_source": DEVELOPMENT, "quoter": SIMULATED} if trusts_development else {}
+    text = toml({"rpc_url": settings.rpc_url} | deployment_settings(made) | source)
     if save is not None:
         save.write_text(text)
     click.echo(text, nl=False)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import click
 
 from oracle import parts, supervisor
@@ -34,10 +37,21 @@ def worker(context: Context) -> None:
 
 
 @click.command()
+@click.option(
+    "--key",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Key file of the relay account; by default the first in the settings.",
+)
 @pass_context
-def submitter(context: Context) -> None:
-    """Run the submitter of one relay account: sends receipts to the chain. One per account, it owns the nonce."""
-    parts.run_submitter(context.settings())
+def submitter(context: Context, key: Path | None) -> None:
+    """
+    Run the submitter of one relay account: sends receipts to the chain.
+
+    Several with different keys work in parallel. Of several with the same key one works and the others stand by: when
+    its host is lost, one of them takes over after `relay_lease_s`.
+    """
+    settings = context.settings()
+    parts.run_submitter(settings if key is None else replace(settings, relay_key_file=key, relay_key_files=()))
 
 
 @click.command()

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from oracle.chain.reader import ChainReader
-from oracle.chain.rpc import Rpc
+from oracle.chain.rpc import JsonRpc
 from oracle.chain.settlement import Delivered, find_end, read_delivery
 from oracle.cli.context import Context, address, connect, pass_context, pool, print_json
 from oracle.config import Settings
@@ -61,7 +61,7 @@ def verify(context: Context, receipt_or_id: str, offline: bool) -> None:
     click.echo(f"verified: {document['outcome']} for request {document['request_id']}")
 
 
-def _read(settings: Settings, rpc: Rpc, request_id: RequestId) -> dict[str, Any]:
+def _read(settings: Settings, rpc: JsonRpc, request_id: RequestId) -> dict[str, Any]:
     coprocessor = address(settings, "coprocessor")
     end = find_end(rpc, settings.chain_id, coprocessor, request_id, settings.start_block)
     if not isinstance(end, Settled):
@@ -158,7 +158,7 @@ def _parse_receipt(fields: dict[str, Any]) -> Receipt:
     )
 
 
-def _live_until(settings: Settings, rpc: Rpc, document: dict[str, Any], signer: Address) -> int:
+def _live_until(settings: Settings, rpc: JsonRpc, document: dict[str, Any], signer: Address) -> int:
     """Step 3: until when the pool's verifier accepts the signer."""
     named = Pool.from_id(PoolId(parse_hex(document["pool_id"], 32, "pool_id")))
     if named.verifier != pool(settings).verifier:

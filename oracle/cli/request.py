@@ -10,7 +10,7 @@ import click
 
 from oracle.chain.contracts import decode_event
 from oracle.chain.reader import ChainReader
-from oracle.chain.rpc import Rpc
+from oracle.chain.rpc import JsonRpc
 from oracle.chain.settlement import find_end, read_delivery
 from oracle.cli.context import Context, account, address, connect, pass_context, pool, print_json
 from oracle.config import Settings
@@ -105,7 +105,7 @@ def _input(input_hex: str | None, text: str | None, file: Path | None) -> bytes:
     return text.encode() if text is not None else file.read_bytes() if file is not None else b""
 
 
-def _published_manifest(settings: Settings, rpc: Rpc, program_id: ProgramId) -> Manifest:
+def _published_manifest(settings: Settings, rpc: JsonRpc, program_id: ProgramId) -> Manifest:
     registry = address(settings, "program_registry")
     reader = ChainReader(rpc, settings.chain_id, address(settings, "coprocessor"))
     if reader.program(registry, program_id) is None:
@@ -122,7 +122,13 @@ def _default_fee_wei(settings: Settings, callback_gas: int, limits: Limits) -> i
 
 
 def _send(
-    settings: Settings, rpc: Rpc, program_id: ProgramId, given: bytes, fee_wei: int, callback_gas: int, timeout_s: int
+    settings: Settings,
+    rpc: JsonRpc,
+    program_id: ProgramId,
+    given: bytes,
+    fee_wei: int,
+    callback_gas: int,
+    timeout_s: int,
 ) -> Created:
     wallet, coprocessor = account(settings, rpc), address(settings, "coprocessor")
     now = ChainReader(rpc, settings.chain_id, coprocessor).head().timestamp_s
@@ -134,7 +140,7 @@ def _send(
     return created
 
 
-def _wait(settings: Settings, rpc: Rpc, created: Created) -> Settled | Expired:
+def _wait(settings: Settings, rpc: JsonRpc, created: Created) -> Settled | Expired:
     """Until the request ends, or until its deadline has passed and nobody has expired it."""
     request_id, coprocessor = created.request.request_id, created.request.coprocessor
     reader = ChainReader(rpc, settings.chain_id, coprocessor)
@@ -150,7 +156,7 @@ def _wait(settings: Settings, rpc: Rpc, created: Created) -> Settled | Expired:
         time.sleep(POLL_S)
 
 
-def _show(settings: Settings, rpc: Rpc, request_id: RequestId, end: Settled | Expired, *, as_json: bool) -> int:
+def _show(settings: Settings, rpc: JsonRpc, request_id: RequestId, end: Settled | Expired, *, as_json: bool) -> int:
     if isinstance(end, Expired):
         raise RetryableError(
             f"request {hex_of(request_id)} expired unserved in block {end.block_number}; its fee was refunded"

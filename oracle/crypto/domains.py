@@ -5,9 +5,9 @@ The table of all signing and key domains.
 |---|---|---|
 | EIP-712 (Adyton, 1, chain id, Coprocessor) | an enclave's signer | Receipt, ReceiptBatch |
 | REGISTRATION_DOMAIN | the hardware, by quote | chain id, registry, signer, sealing key, operator, anchor block hash |
-| DEVELOPMENT_QUOTE_DOMAIN | the development root | measurement, report data, platform, expiry |
 | PROGRAM_DOMAIN | nobody: it names programs | engine, manifest hash, code hash |
 | MEASUREMENT_DOMAIN | nobody: it names builds | paths and hashes of the measured files |
+| SEALING_DOMAIN | HKDF-SHA256 salt, inside an enclave | platform secret; info: quoter's name, purpose |
 
 A domain is never reused for another purpose: a change of the fields is a new version and a new string.
 """
@@ -17,6 +17,6 @@ from __future__ import annotations
 from oracle.crypto.hashing import keccak256
 
 REGISTRATION_DOMAIN = keccak256(b"Adyton enclave registration v1")
-DEVELOPMENT_QUOTE_DOMAIN = keccak256(b"Adyton development quote v1")
 PROGRAM_DOMAIN = keccak256(b"Adyton program v1")
 MEASUREMENT_DOMAIN = keccak256(b"Adyton measurement v1")
+SEALING_DOMAIN = keccak256(b"Adyton sealing key v1")

@@ -7,38 +7,49 @@ else. The report data of a quote is always computed here from the enclave's own 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from oracle.attestation.quoter import Quoter
 from oracle.crypto.ecdsa import SigningKey, recover
 from oracle.enclave.outcome import HostError
-from oracle.errors import InvalidInputError
+from oracle.errors import InvalidInputError, QuoteError
 from oracle.types.attestation import report_data
 from oracle.types.ids import Address, MeasurementId
 from oracle.types.receipt import Receipt, batch_digest
-
-_QUOTE_VALID_S: Final = 30 * 24 * 3600
 
 
 class Identity:
     """The enclave's keys and what is done with them."""
 
-    def __init__(self, measurement: MeasurementId, quoter: Quoter) -> None:
+    def __init__(self, quoter: Quoter) -> None:
+        """
+        New keys, on the platform behind `quoter`.
+
+        Raises:
+            QuoteError: the platform gives no quote.
+        """
         self._signing_key = SigningKey()
         self._sealing_key = X25519PrivateKey.generate()
         self._quoter = quoter
-        self.measurement = measurement
+        self.quoter_name = quoter.name
+        self.measurement: MeasurementId = quoter.measurement()
         self.signer = Address(self._signing_key.address)
         self.sealing_key = self._sealing_key.public_key().public_bytes_raw()
 
     def quote(self, chain_id: int, registry: Address, operator: Address, anchor_block_hash: bytes) -> bytes:
-        """Evidence that registers this enclave's keys for `operator` in `registry`."""
+        """
+        Evidence that registers this enclave's keys for `operator` in `registry`.
+
+        Raises:
+            HostError: the platform gives no quote.
+        """
         data = report_data(chain_id, registry, self.signer, self.sealing_key, operator, anchor_block_hash)
-        return self._quoter.quote(self.measurement, data, int(time.time()) + _QUOTE_VALID_S)
+        try:
+            return self._quoter.quote(data)
+        except QuoteError as error:
+            raise HostError("quote_failed", str(error)) from error
 
     def sign(self, receipt: Receipt, chain_id: int, coprocessor: Address) -> bytes:
         """Sign a receipt that this enclave made."""

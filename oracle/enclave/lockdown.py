@@ -18,15 +18,19 @@ import platform
 import resource
 import struct
 import sys
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Final
 
 _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 4, 38
 _SYS_SECCOMP, _SECCOMP_SET_MODE_FILTER, _SECCOMP_FILTER_FLAG_TSYNC = 317, 1, 1
-_SYS_LANDLOCK_CREATE, _SYS_LANDLOCK_RESTRICT = 444, 446
-_LANDLOCK_CREATE_VERSION = 1
+_SYS_LANDLOCK_CREATE, _SYS_LANDLOCK_ADD_RULE, _SYS_LANDLOCK_RESTRICT = 444, 445, 446
+_LANDLOCK_CREATE_VERSION, _LANDLOCK_PATH_BENEATH = 1, 1
+_LANDLOCK_WRITE_FILE, _LANDLOCK_READ_FILE = 1 << 1, 1 << 2
 _AUDIT_ARCH_X86_64, _X32_BIT = 0xC000003E, 0x40000000
 _ALLOW, _DENY, _KILL = 0x7FFF0000, 0x00050001, 0x80000000  # deny answers EPERM
 _LOAD, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
+_FIRST_ARGUMENT = 16  # where its low half lies in struct seccomp_data
 
 ALLOWED_CALLS: Final = {
     "read": 0,
@@ -82,6 +86,8 @@ ALLOWED_CALLS: Final = {
     "membarrier": 324,
     "rseq": 334,
 }
+EXTRA_CALLS: Final = {"socket": 41, "connect": 42, "openat": 257}  # what a quoter may declare; sockets are Unix only
+_AF_UNIX: Final = 1
 
 
 def restrict_process() -> bool:
@@ -94,8 +100,13 @@ def restrict_process() -> bool:
     return results == (0, 0)
 
 
-def restrict_files() -> bool:
-    """Landlock: no file may be opened, made or run, no TCP port used. Binds this thread and those it starts later."""
+def restrict_files(readable: Iterable[Path] = (), writable: Iterable[Path] = ()) -> bool:
+    """
+    Landlock: no file may be opened, made or run, no TCP port used. Binds this thread and those it starts later.
+
+    Excepted are the files `readable` and `writable`, and the files in these if they are directories; only for reading
+    and only for writing.
+    """
     if sys.platform != "linux":
         return False
     libc = ctypes.CDLL(None, use_errno=True)
@@ -109,13 +120,34 @@ def restrict_files() -> bool:
     if ruleset < 0:
         return False
     try:
-        return bool(libc.syscall(_SYS_LANDLOCK_RESTRICT, ctypes.c_int(ruleset), ctypes.c_uint(0)) == 0)
+        granted = [_grant(libc, ruleset, path, _LANDLOCK_READ_FILE) for path in readable]
+        granted += [_grant(libc, ruleset, path, _LANDLOCK_WRITE_FILE) for path in writable]
+        restricted = libc.syscall(_SYS_LANDLOCK_RESTRICT, ctypes.c_int(ruleset), ctypes.c_uint(0)) == 0
+        return bool(restricted) and all(granted)
     finally:
         os.close(ruleset)
 
 
-def restrict_system_calls() -> bool:
-    """Seccomp: every thread of this process may make `ALLOWED_CALLS` and no other; others fail with EPERM."""
+def _grant(libc: ctypes.CDLL, ruleset: int, path: Path, access: int) -> bool:
+    """Except `path`. One that does not exist needs no exception."""
+    try:
+        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return True
+    try:
+        rule = struct.pack("<Qi", access, descriptor)
+        arguments = ctypes.c_int(ruleset), ctypes.c_int(_LANDLOCK_PATH_BENEATH), rule, ctypes.c_uint(0)
+        return bool(libc.syscall(_SYS_LANDLOCK_ADD_RULE, *arguments) == 0)
+    finally:
+        os.close(descriptor)
+
+
+def restrict_system_calls(extra: Iterable[str] = ()) -> bool:
+    """
+    Seccomp: every thread of this process may make `ALLOWED_CALLS` and no other; others fail with EPERM.
+
+    `extra` names more, of `EXTRA_CALLS`: sockets are then allowed as Unix sockets only.
+    """
     if sys.platform != "linux" or platform.machine() != "x86_64":
         return False
     steps = [
@@ -126,8 +158,13 @@ def restrict_system_calls() -> bool:
         (_AT_LEAST, 0, 1, _X32_BIT),
         (_RETURN, 0, 0, _KILL),
     ]
-    for number in sorted(ALLOWED_CALLS.values()):
+    allowed = {**ALLOWED_CALLS, **{name: EXTRA_CALLS[name] for name in extra}}
+    has_sockets = allowed.pop("socket", None) is not None
+    for number in sorted(allowed.values()):
         steps += [(_EQUAL, 0, 1, number), (_RETURN, 0, 0, _ALLOW)]
+    if has_sockets:
+        steps += [(_EQUAL, 0, 3, EXTRA_CALLS["socket"]), (_LOAD, 0, 0, _FIRST_ARGUMENT)]
+        steps += [(_EQUAL, 0, 1, _AF_UNIX), (_RETURN, 0, 0, _ALLOW)]
     steps.append((_RETURN, 0, 0, _DENY))
     code = ctypes.create_string_buffer(b"".join(struct.pack("<HBBI", *step) for step in steps))
     program = struct.pack("<HxxxxxxQ", len(steps), ctypes.addressof(code))

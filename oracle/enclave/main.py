@@ -1,5 +1,5 @@
 """
-The enclave process: `python -m oracle.enclave.main --socket PATH`.
+The enclave process: `python -m oracle.enclave.main --socket PATH`, or `--listen ADDRESS` where no Unix socket reaches.
 
 Boot order, each step needing what the later ones take away: helper process, socket, engines and a first job, keys and
 measurement, then lock down, then serve. Writes `ready` to stdout when hosts may connect.
@@ -22,7 +22,7 @@ from typing import Final, TypeVar
 import wasmtime
 
 from oracle import log
-from oracle.attestation.quoter import DevelopmentQuoter
+from oracle.attestation.quoters.detection import AUTO, open_quoter
 from oracle.crypto.hashing import keccak256
 from oracle.enclave import lockdown
 from oracle.enclave.compiler import Compiler
@@ -30,12 +30,13 @@ from oracle.enclave.engine_files import load_javascript
 from oracle.enclave.executor import Executor
 from oracle.enclave.identity import Identity
 from oracle.enclave.javascript import JavaScript
+from oracle.enclave.listening import listen_at
 from oracle.enclave.measurement import measure
 from oracle.enclave.protocol import Execute
 from oracle.enclave.sandbox import PAGE_BYTES, THREAD_STACK_BYTES, TICK_S, configuration
 from oracle.enclave.server import MAX_CONNECTIONS, Enclave, listen, serve_connections
 from oracle.enclave.webassembly import WebAssembly
-from oracle.errors import ConfigurationError
+from oracle.errors import ConfigurationError, QuoteError
 from oracle.types.ids import Address, PoolId
 from oracle.types.program import Engine, Limits, Manifest, Program
 from oracle.types.receipt import Outcome
@@ -51,6 +52,7 @@ CEILINGS: Final = Limits(
     stack_bytes=1 << 20,
 )
 EXIT_CONFIGURATION: Final = 78  # sysexits.h: starting it again cannot help
+EXIT_UNAVAILABLE: Final = 69  # sysexits.h: what gives quotes is not there (yet)
 _PARENT_CHECK_TICKS = 25
 _WARM_UP = {
     Engine.JS: b"function main(input) { return new TextEncoder().encode(new TextDecoder().decode(input)); }",
@@ -117,29 +119,36 @@ def watch(engine: wasmtime.Engine, parent: int | None) -> None:
             os._exit(0)
 
 
-def run(socket_path: Path, ceilings: Limits, *, is_locked: bool, parent: int | None) -> None:
+def run(where: Path | str, ceilings: Limits, selection: str, *, is_locked: bool, parent: int | None) -> None:
     """
     Boot and serve until the process is killed.
 
+    `where` is a Unix socket's path or an address as `listen_at` reads it, `selection` says which quoter, as
+    `quoters.detection` reads it.
+
     Raises:
-        ConfigurationError: the engine is not built, or the socket cannot be used.
+        ConfigurationError: the engine is not built, the socket cannot be used, or there is no such quoter.
+        QuoteError: the platform gives no quote.
     """
     threading.stack_size(THREAD_STACK_BYTES)
-    listener = listen(socket_path)
+    listener = listen(where) if isinstance(where, Path) else listen_at(where)
     active = ["no_new_privs"] if is_locked and lockdown.restrict_process() else []
     engine, executor = _in_thread(lambda: boot_executor(ceilings))
-    identity = Identity(measure(), DevelopmentQuoter())
+    quoter = open_quoter(selection, measure())
+    identity = Identity(quoter)
     enclave = Enclave(identity, executor, ceilings)
-    if is_locked and lockdown.restrict_files():
+    needs = quoter.needs
+    if is_locked and lockdown.restrict_files(needs.readable, needs.writable):
         active.append("landlock")
     opened = threading.Event()
     threading.Thread(target=watch, args=(engine, parent), daemon=True).start()
     for _ in range(MAX_CONNECTIONS):
         threading.Thread(target=serve_connections, args=(listener, enclave, opened), daemon=True).start()
-    if is_locked and lockdown.restrict_system_calls():
+    if is_locked and lockdown.restrict_system_calls(needs.system_calls):
         active.append("seccomp")
     me = {"signer": "0x" + identity.signer.hex(), "measurement": "0x" + identity.measurement.hex()}
-    _logger.info("ready", extra={**me, "lockdown": ",".join(active) or "none", "socket": str(socket_path)})
+    me["quoter"] = quoter.name
+    _logger.info("ready", extra={**me, "lockdown": ",".join(active) or "none", "socket": str(where)})
     gc.collect()
     gc.freeze()  # what lives now lives for ever: no job need look at it again
     opened.set()
@@ -170,8 +179,15 @@ def parse_ceilings(text: str) -> Limits:
 def main() -> int:
     """Run from the command line."""
     parser = argparse.ArgumentParser(prog="python -m oracle.enclave.main", description="Run an enclave.")
-    parser.add_argument("--socket", type=Path, required=True, help="where to listen")
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--socket", type=Path, help="Unix socket to listen on")
+    where.add_argument("--listen", metavar="ADDRESS", help="tcp:HOST:PORT or vsock:PORT instead; only for its own host")
     parser.add_argument("--ceilings", default="{}", help='JSON of limits to change, like {"fuel": 1000000000}')
+    parser.add_argument(
+        "--quoter",
+        default=os.environ.get("ADYTON_QUOTER", AUTO),
+        help="auto; gramine, nitro, dstack, configfs, each [:PATH]; simulated[:KIND[:MACHINE]]. Default: auto",
+    )
     parser.add_argument("--exit-with-parent", action="store_true", help="end when the starting process is gone")
     parser.add_argument("--no-lockdown", action="store_true", help="insecure, for debugging: keep all privileges")
     parser.add_argument("--log-format", choices=("text", "json"), default="text")
@@ -179,10 +195,11 @@ def main() -> int:
     parent = os.getppid() if arguments.exit_with_parent else None
     log.set_up(arguments.log_format)
     try:
-        run(arguments.socket, parse_ceilings(arguments.ceilings), is_locked=not arguments.no_lockdown, parent=parent)
-    except ConfigurationError as error:
-        _logger.error("%s", error)  # noqa: TRY400  # an operator's mistake, not a crash
-        return EXIT_CONFIGURATION
+        ceilings, is_locked = parse_ceilings(arguments.ceilings), not arguments.no_lockdown
+        run(arguments.socket or arguments.listen, ceilings, arguments.quoter, is_locked=is_locked, parent=parent)
+    except (ConfigurationError, QuoteError) as error:
+        _logger.error("%s", error)  # noqa: TRY400  # an operator's mistake or the platform's, not a crash
+        return EXIT_CONFIGURATION if isinstance(error, ConfigurationError) else EXIT_UNAVAILABLE
     except KeyboardInterrupt:
         os._exit(0)  # threads inside guests are not waited for
     return 0

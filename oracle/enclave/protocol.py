@@ -208,6 +208,7 @@ class Description:
     signer: _Account
     sealing_key: _Word  # X25519
     measurement: _Word
+    quoter: _Text  # whose quotes: "simulated" ones prove nothing
     engines: Annotated[tuple[str, ...], _tuple(_Wire(_text), 8)]  # "js", "wasm"
     ceilings: Annotated[Limits, _record(Limits)]
 

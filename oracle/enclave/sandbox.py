@@ -32,6 +32,7 @@ PAGE_BYTES: Final = 65_536
 MAX_TABLE_ELEMENTS: Final = 100_000
 UNLIMITED_FUEL: Final = 1 << 62
 _KEEP_RESIDENT_BYTES = 4 << 20  # more than the JavaScript snapshot, so that a job faults no page in
+_Values = c_uint64 * (native.RAW_VALUE_WORDS * native.MAX_ARGUMENTS)
 _MASK = {"i": 0xFFFF_FFFF, "l": 0xFFFF_FFFF_FFFF_FFFF}
 _TRAPS = {
     wasmtime.TrapCode.MEMORY_OUT_OF_BOUNDS: "memory access out of bounds",
@@ -93,6 +94,7 @@ class Sandbox:
 
     def __init__(self, engine: wasmtime.Engine) -> None:
         self.engine = engine
+        self.engine_address = native.address_of(engine)
         self.linker = wasmtime.Linker(engine)
         self.imports: set[tuple[str, str]] = set()
         self.guest: Guest | None = None  # the one that runs
@@ -154,20 +156,18 @@ class Guest:
         self.sandbox, self.job = sandbox, job
         self.failure: BaseException | None = None
         self._functions: dict[str, tuple[int, Any]] = {}
-        self._store = store = wasmtime.Store(sandbox.engine)
-        store.set_limits(memory_bytes, MAX_TABLE_ELEMENTS, 1, 1, 1)
-        self._context = native.context_of(store)
+        self._store, self._context = native.new_store(sandbox.engine_address, memory_bytes, MAX_TABLE_ELEMENTS)
         native.set_fuel(self._context, UNLIMITED_FUEL)
         native.set_epoch_deadline(self._context, 1 << 40)
         try:
-            self._instance = module.instantiate(store)
+            self._instance = native.instantiate(self._context, native.address_of(module))
         except wasmtime.Trap as error:
-            store.close()
+            native.delete_store(self._store)
             raise StoppedError(Outcome.TRAPPED, "a data or element segment does not fit") from error
         except wasmtime.WasmtimeError as error:  # the program's own limits were checked when it was prepared
-            store.close()
+            native.delete_store(self._store)
             raise HostError("internal", f"no instance could be made: {str(error).splitlines()[0]}") from error
-        memory = native.find_export(store, self._instance, "memory")
+        memory = native.find_export(self._context, self._instance, "memory")
         self._memory = memory.of.memory if memory is not None and memory.kind == 3 else None
         self._base = self._size = 0
         if self._memory is not None:
@@ -180,7 +180,7 @@ class Guest:
     def __exit__(self, *_: object) -> None:
         """Free the instance."""
         self._functions.clear()
-        self._store.close()
+        native.delete_store(self._store)
 
     def has_function(self, name: str) -> bool:
         """Whether a function of this name is exported."""
@@ -199,7 +199,7 @@ class Guest:
         entry = self._functions.get(name) or self._find(name)
         if entry is None:
             raise StoppedError(Outcome.INVALID_PROGRAM, f"exports no function {name!r}")
-        values = (c_uint64 * (native.RAW_VALUE_WORDS * native.MAX_ARGUMENTS))()
+        values = _Values()
         for position, argument in enumerate(arguments):
             values[native.RAW_VALUE_WORDS * position] = argument
         outer, self.sandbox.guest = self.sandbox.guest, self
@@ -258,7 +258,7 @@ class Guest:
             StoppedError: over its limit.
         """
         pages = -(-(size - self.memory_size) // PAGE_BYTES)
-        if pages > 0 and not native.grow_memory(self._store, self._memory, pages):
+        if pages > 0 and not native.grow_memory(self._context, self._memory, pages):
             raise StoppedError(Outcome.OUT_OF_MEMORY, "the program alone is over its memory limit")
 
     def _address(self, at: int, size: int) -> int:
@@ -300,7 +300,7 @@ class Guest:
     # -- inside --------------------------------------------------------------------------------------------------------
 
     def _find(self, name: str) -> tuple[int, Any] | None:
-        extern = native.find_export(self._store, self._instance, name)
+        extern = native.find_export(self._context, self._instance, name)
         if extern is None or extern.kind != 0:
             return None
         entry = (ctypes.addressof(extern.of.func), extern)  # the second keeps the first alive

@@ -68,7 +68,7 @@ class Enclave:
         match message:
             case Describe():
                 me, engines = self._identity, tuple(engine.name.lower() for engine in Engine)
-                return Description(me.signer, me.sealing_key, me.measurement, engines, self._ceilings)
+                return Description(me.signer, me.sealing_key, me.measurement, me.quoter_name, engines, self._ceilings)
             case Attest(chain_id, registry, operator, anchor):
                 return Quote(self._identity.quote(chain_id, registry, operator, anchor))
             case Execute():

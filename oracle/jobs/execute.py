@@ -1,5 +1,9 @@
 """
-Have an enclave serve a request: PENDING -> EXECUTED with a receipt, or -> FAILED with a reason.
+Have an enclave serve requests: PENDING -> EXECUTED with a receipt, or -> FAILED with a reason.
+
+A message from the queue is a wake-up call and names no request: `work` takes what is next by the store's fair rule,
+a few at a time, until nothing is left or its time is up. It takes nothing for an enclave that does not answer, so a
+slow or missing enclave leaves the backlog where it is. Killed at any point, it costs a repeated execution at most.
 
 The enclave is trusted for what it signs, not for what it says: the receipt's signature is checked here, against the
 request that was asked for, before it is stored. Whether the signer is registered is for the chain to say.
@@ -8,81 +12,174 @@ request that was asked for, before it is stored. Whether the signer is registere
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from oracle import log, metrics, tracing
 from oracle.crypto.ecdsa import recover
 from oracle.crypto.hashing import keccak256
 from oracle.enclave.protocol import Execute, ReceiptReply
-from oracle.errors import EnclaveError, InvalidInputError
+from oracle.errors import EnclaveError, InvalidInputError, RetryableError
 from oracle.jobs.ports import Enclave, Programs, Queue
-from oracle.store.requests import Requests
-from oracle.store.rows import RequestState, StoredReceipt
+from oracle.store.consumers import Served
+from oracle.store.rows import StoredReceipt
+from oracle.store.store import Store
+from oracle.store.turns import Taken
 from oracle.types.ids import Address, RequestId, hex_of
 from oracle.types.receipt import Receipt
 from oracle.types.request import Request
 
 _LOG = logging.getLogger(__name__)
+_US = 1_000  # nanoseconds
+_BATCH_US = 50_000  # of work are taken at a time: more makes takes cheaper, less makes them fairer
+_MAX_BATCH = 16
 
 
 @dataclass(frozen=True, slots=True)
 class ExecuteDependencies:
-    """What `execute` works with."""
+    """What `work` works with."""
 
-    requests: Requests
+    store: Store
     programs: Programs
     enclave: Callable[[], Enclave]  # one per thread
     queue: Queue
     payee: Address
     now_ms: Callable[[], int]
     deadline_margin_s: int = 0  # less time than this is not enough to settle: the work would be given away
+    urgent_within_s: int = 0  # nearer deadlines go first
+    worker: str = "worker"  # the same after a restart, and of no other worker
+    hold_ms: int = 10_000  # what was taken is free again then, unless `keep_holding` is called meanwhile
+    work_s: float = 0.25  # per wake-up call, so that other messages have their turn
+    holding: set[RequestId] = field(default_factory=set)  # by any thread of this process
 
 
-def execute(dependencies: ExecuteDependencies, request_id: RequestId) -> None:
+def release(dependencies: ExecuteDependencies) -> None:
+    """Let go of what this worker held when it was killed. Call once at start."""
+    freed = dependencies.store.turns.release(dependencies.worker)
+    if freed:
+        _LOG.info("%d requests that this worker held when it ended are free again", freed)
+
+
+def keep_holding(dependencies: ExecuteDependencies) -> None:
     """
-    Make and store a receipt for `request_id`, unless there is one or the request has ended. Wakes `submit`.
+    Hold on to what is being served. Call it a few times per `hold_ms`: when a machine is lost, its work is free soon.
 
     Raises:
-        RetryableError: chain, enclave or store is away; the request stays PENDING and the sweeper repeats it.
+        RetryableError: the store is away.
     """
-    requests, about = dependencies.requests, {"request_id": hex_of(request_id)}
-    stored = requests.get(request_id)
-    if stored is None or stored.block_number is None:
-        return
-    if stored.state is RequestState.EXECUTED:  # done before, but perhaps nobody was told
-        dependencies.queue.submit(request_id)
-    if stored.state is not RequestState.PENDING:
-        return
+    until_ms = dependencies.now_ms() + dependencies.hold_ms
+    dependencies.store.turns.extend(dependencies.worker, tuple(dependencies.holding), until_ms)
 
-    left_s = stored.request.deadline_s - dependencies.now_ms() // 1_000
+
+def work(dependencies: ExecuteDependencies) -> int:
+    """
+    Take requests and serve them, for `work_s` at most; if more are left, another wake-up call is sent. Returns how many
+    were served.
+
+    Raises:
+        RetryableError: enclave or store is away. Nothing is held.
+    """
+    until, served, batch = time.monotonic() + dependencies.work_s, 0, 1
+    while time.monotonic() < until:
+        if not dependencies.store.enclaves.counts(dependencies.enclave().describe().signer):
+            return served
+        started = time.monotonic()
+        taken = dependencies.store.turns.take(
+            dependencies.worker,
+            batch,
+            dependencies.now_ms(),
+            dependencies.hold_ms,
+            margin_s=dependencies.deadline_margin_s,
+            urgent_s=dependencies.urgent_within_s,
+        )
+        metrics.observe("take_seconds", time.monotonic() - started)
+        if not taken:
+            return served
+        if served == 0:
+            dependencies.queue.execute()  # there may be more: for another thread or machine
+        begun, ids = time.monotonic_ns(), {item.request_id for item in taken}
+        dependencies.holding.update(ids)
+        try:
+            if not _serve_all(dependencies, taken):
+                return served
+        finally:
+            dependencies.holding.difference_update(ids)
+        served += len(taken)
+        each_us = max(1, (time.monotonic_ns() - begun) // _US // len(taken))
+        batch = max(1, min(_MAX_BATCH, 2 * batch, _BATCH_US // each_us))
+    dependencies.queue.execute()
+    return served
+
+
+def _serve_all(dependencies: ExecuteDependencies, taken: list[Taken]) -> bool:
+    """Serve them one after the other; False if something is away, and then the rest is given back."""
+    for position, item in enumerate(taken):
+        started = time.monotonic_ns()
+        with log.about(request_id=hex_of(item.request_id)):
+            try:
+                with tracing.span("execute", item.request_id):
+                    _serve(dependencies, item)
+            except BaseException as error:
+                spent_us = (time.monotonic_ns() - started) // _US
+                _give_back(dependencies, item, taken[position + 1 :], error, spent_us)
+                if not isinstance(error, RetryableError):
+                    raise
+                _LOG.warning("not executed, later again: %s", error)
+                metrics.count("retries", task="execute")
+                return False
+    return True
+
+
+def _give_back(
+    dependencies: ExecuteDependencies, item: Taken, rest: list[Taken], error: BaseException, spent_us: int
+) -> None:
+    metrics.count("execution_failures", again="yes")
+    turns, worker, now_ms = dependencies.store.turns, dependencies.worker, dependencies.now_ms()
+    turns.give_back([item], worker, now_ms, reason=str(error) or type(error).__name__, spent_us=spent_us)
+    if rest:
+        turns.give_back(rest, worker, now_ms)
+
+
+def _serve(dependencies: ExecuteDependencies, item: Taken) -> None:
+    """
+    Make and store a receipt, or a reason why there is none. Wakes `submit`.
+
+    Raises:
+        RetryableError: chain, enclave or store is away; nothing is stored.
+    """
+    request, started = item.stored.request, time.monotonic_ns()
+    left_s = request.deadline_s - dependencies.now_ms() // 1_000
     if left_s < dependencies.deadline_margin_s:
-        _fail(requests, request_id, f"its deadline is {left_s} s away, too near to settle it")
+        _fail(dependencies, item, f"its deadline is {left_s} s away, too near to settle it", started)
         return
-    program = dependencies.programs.find(stored.request.program_id)
+    program = dependencies.programs.find(request.program_id)
     if program is None:
-        reason = f"program {hex_of(stored.request.program_id)} is not published in this chain's ProgramRegistry"
-        _fail(requests, request_id, reason)
+        reason = f"program {hex_of(request.program_id)} is not published in this chain's ProgramRegistry"
+        _fail(dependencies, item, reason, started)
         return
     message = Execute(
-        request=stored.request,
+        request=request,
         engine=program.engine,
         manifest_hash=program.manifest_hash,
         code_hash=program.code_hash,
-        input=requests.input(request_id) or b"",
+        input=item.input,
         payee=dependencies.payee,
     )
+    asked = time.monotonic()
     try:
-        reply = dependencies.enclave().execute(message, dependencies.programs.content(stored.request.program_id))
-        receipt = _checked(reply, stored.request, dependencies.payee)
+        reply = dependencies.enclave().execute(message, dependencies.programs.content(request.program_id))
+        receipt = _checked(reply, request, dependencies.payee)
     except (EnclaveError, InvalidInputError) as error:
-        _fail(requests, request_id, str(error))
+        _fail(dependencies, item, str(error), started)
         return
+    metrics.observe("execution_seconds", time.monotonic() - asked)
     logs = "\n".join(reply.logs).encode()
-    if requests.record_receipt(
-        StoredReceipt(receipt, reply.output, reply.signer, reply.signature, logs), dependencies.now_ms()
-    ):
-        _LOG.info("executed: %s", receipt.outcome.name.lower(), extra=about | {"fuel": receipt.fuel_used})
-        dependencies.queue.submit(request_id)
+    stored = StoredReceipt(receipt, reply.output, reply.signer, reply.signature, logs)
+    if dependencies.store.requests.record_receipt(stored, dependencies.now_ms(), _served(item, started)):
+        metrics.count("executions", outcome=receipt.outcome.name.lower())
+        _LOG.info("executed: %s", receipt.outcome.name.lower(), extra={"fuel": receipt.fuel_used})
+        dependencies.queue.submit(item.request_id)
 
 
 def _checked(reply: ReceiptReply, request: Request, payee: Address) -> Receipt:
@@ -102,6 +199,12 @@ def _checked(reply: ReceiptReply, request: Request, payee: Address) -> Receipt:
     return receipt
 
 
-def _fail(requests: Requests, request_id: RequestId, reason: str) -> None:
-    if requests.fail(request_id, reason):
-        _LOG.warning("no receipt: %s", reason, extra={"request_id": hex_of(request_id)})
+def _fail(dependencies: ExecuteDependencies, item: Taken, reason: str, started_ns: int) -> None:
+    metrics.count("execution_failures", again="no")
+    if dependencies.store.requests.fail(item.request_id, reason, _served(item, started_ns)):
+        _LOG.warning("no receipt: %s", reason)
+
+
+def _served(item: Taken, started_ns: int) -> Served:
+    spent_us = (time.monotonic_ns() - started_ns) // _US
+    return Served(item.stored.request.consumer, item.charged_us, spent_us)

@@ -15,8 +15,8 @@ FindContent = Callable[[bytes], bytes | None]
 class Queue(Protocol):
     """Wake-up calls. Losing one is harmless: the sweeper repeats it. None of these raise."""
 
-    def execute(self, request_id: RequestId) -> None:
-        """Somebody should make a receipt."""
+    def execute(self, waiting: int = 1) -> None:
+        """Somebody should take requests from the store and make receipts: so many, or more, are waiting there."""
         ...
 
     def submit(self, request_id: RequestId) -> None:
@@ -29,6 +29,10 @@ class Queue(Protocol):
 
     def register(self, signer: Address) -> None:
         """Somebody should submit this enclave's registration."""
+        ...
+
+    def call(self, call_id: bytes) -> None:
+        """Somebody should send this call."""
         ...
 
     def sweep(self) -> None:

@@ -11,7 +11,9 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from oracle import metrics
 from oracle.jobs.ports import Queue
+from oracle.store.consumers import MAX_PENDING_PER_CONSUMER
 from oracle.store.rows import EnclaveState, RequestState
 from oracle.store.store import Store
 from oracle.types.ids import RequestId
@@ -28,6 +30,8 @@ class SweepDependencies:
     queue: Queue
     now_ms: Callable[[], int]
     wait_ms: int = 5_000  # before a request is woken again
+    deadline_margin_s: int = 0  # PENDING requests nearer to their deadline are given up
+    max_pending_per_consumer: int = MAX_PENDING_PER_CONSUMER
     expires_overdue: bool = True  # pay for the refund of what nobody answered
     expire_grace_s: int = 2  # after a deadline, so that a late block does not make the expiry revert
     limit: int = 500  # per sweep and kind
@@ -36,14 +40,12 @@ class SweepDependencies:
 def sweep(dependencies: SweepDependencies) -> int:
     """Wake whatever is due. Returns how many."""
     store, queue, now_ms = dependencies.store, dependencies.queue, dependencies.now_ms()
-    woken = 0
-    for request_id in store.requests.release_skipped():
-        queue.submit(request_id)
-        woken += 1
-    for request_id, state in store.requests.take_due(now_ms, dependencies.wait_ms, dependencies.limit).items():
-        wake = queue.execute if state is RequestState.PENDING else queue.submit
-        wake(request_id)
-        woken += 1
+    least_s = _chain_time_s(dependencies, now_ms) + dependencies.deadline_margin_s
+    late = store.requests.fail_hopeless(least_s, now_ms, dependencies.limit)
+    if late:
+        _LOG.warning("%d requests are too near their deadline to be served", late)
+        metrics.count("woken_by_sweep", late, state="late")
+    woken = _wake_due(dependencies, now_ms, least_s)
     for request_id in _overdue(dependencies, now_ms) if dependencies.expires_overdue else ():
         queue.expire(request_id)
         woken += 1
@@ -55,9 +57,35 @@ def sweep(dependencies: SweepDependencies) -> int:
     return woken
 
 
+def _wake_due(dependencies: SweepDependencies, now_ms: int, least_deadline_s: int) -> int:
+    store, queue = dependencies.store, dependencies.queue
+    skipped = store.requests.release_skipped(dependencies.limit)
+    due = store.requests.take_due(
+        now_ms,
+        dependencies.wait_ms,
+        dependencies.limit,
+        least_deadline_s=least_deadline_s,
+        max_pending_per_consumer=dependencies.max_pending_per_consumer,
+    )
+    executed = [request_id for request_id, state in due.items() if state is RequestState.EXECUTED]
+    for request_id in (*skipped, *executed):
+        queue.submit(request_id)
+    pending = len(due) - len(executed)
+    if pending:
+        queue.execute(pending)
+    for name, number in (("skipped", len(skipped)), ("executed", len(executed)), ("pending", pending)):
+        metrics.count("woken_by_sweep", number, state=name)
+    return len(skipped) + len(due)
+
+
 def _overdue(dependencies: SweepDependencies, now_ms: int) -> list[RequestId]:
     """Open requests past their deadline whose expiry is not on its way."""
     store = dependencies.store
-    latest_s = max(now_ms // 1_000, store.chain.cursor().timestamp_s) - dependencies.expire_grace_s
+    latest_s = _chain_time_s(dependencies, now_ms) - dependencies.expire_grace_s
     ids = store.requests.take_expirable(latest_s, now_ms, dependencies.wait_ms, dependencies.limit)
     return [request_id for request_id in ids if not store.journal.is_in_flight(TransactionKind.EXPIRE, request_id)]
+
+
+def _chain_time_s(dependencies: SweepDependencies, now_ms: int) -> int:
+    """The later of the chain's clock and ours, unix seconds."""
+    return max(now_ms // 1_000, dependencies.store.chain.cursor().timestamp_s)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Row, select, update
+from sqlalchemy import ColumnElement, Row, case, func, select, update
 
 from oracle.store.database import Database
 from oracle.store.rows import EnclaveState, StoredEnclave
-from oracle.store.schema import enclaves
+from oracle.store.schema import blocks, enclaves
 from oracle.types.ids import Address, MeasurementId
+
+_KEPT = ("signer", "live_until_s", "refusal", "refused_at_ms")  # by a new quote
+MAX_REASON = 500  # characters kept
+_UNDER_WAY = (EnclaveState.SUPPLYING, EnclaveState.ATTESTED, EnclaveState.SUBMITTED)
 
 
 class Enclaves:
@@ -31,11 +35,9 @@ class Enclaves:
         return [_stored(row) for row in rows]
 
     def record_quote(self, enclave: StoredEnclave) -> None:
-        """Any state -> ATTESTED with a fresh quote; a live enclave stays live until its old registration ends."""
-        values = {name: getattr(enclave, name) for name in StoredEnclave.__dataclass_fields__} | {
-            "state": EnclaveState.ATTESTED
-        }
-        kept = {name: value for name, value in values.items() if name not in ("signer", "live_until_s")}
+        """Any state -> SUPPLYING or ATTESTED with a new quote. An earlier registration goes on counting."""
+        values = {name: getattr(enclave, name) for name in StoredEnclave.__dataclass_fields__}
+        kept = {name: value for name, value in values.items() if name not in _KEPT}
         with self._database.write() as connection:
             connection.execute(
                 self._database.insert(enclaves)
@@ -45,13 +47,35 @@ class Enclaves:
 
     def record_live(self, signer: Address, live_until_s: int, now_ms: int) -> bool:
         """Any state -> LIVE: the registry says that `signer` is live until then."""
-        return self._set(signer, EnclaveState.LIVE, live_until_s=live_until_s, seen_at_ms=now_ms)
+        values = {"live_until_s": live_until_s, "seen_at_ms": now_ms, "refusal": None, "refused_at_ms": 0}
+        return self._set(signer, EnclaveState.LIVE, **values)
 
-    def record_dead(self, signer: Address) -> bool:
-        """Any state -> DEAD: the registry refuses it."""
-        return self._set(signer, EnclaveState.DEAD, live_until_s=0)
+    def record_dead(self, signer: Address, reason: str) -> bool:
+        """The registry does not count it any more. LIVE -> DEAD; a registration under way goes on."""
+        state = case((enclaves.c.state == EnclaveState.LIVE, EnclaveState.DEAD), else_=enclaves.c.state)
+        return self._set(signer, state, live_until_s=0, refusal=reason[:MAX_REASON], refused_at_ms=0)
 
-    def _set(self, signer: Address, state: EnclaveState, **values: object) -> bool:
+    def record_refusal(self, signer: Address, reason: str, now_ms: int) -> bool:
+        """
+        The registry refused a quote, or there was none to be had: LIVE if an earlier registration still counts, else
+        DEAD.
+        """
+        state = case((enclaves.c.live_until_s > 0, EnclaveState.LIVE), else_=EnclaveState.DEAD)
+        return self._set(signer, state, refusal=reason[:MAX_REASON], refused_at_ms=now_ms)
+
+    def counts(self, signer: Address) -> bool:
+        """
+        Whether it is worth while to have `signer` sign: it is live by the clock of the last block read, or being
+        registered and not refused so far. True if nothing is known of it.
+        """
+        now_s = select(func.max(blocks.c.timestamp_s)).scalar_subquery()
+        is_hopeful = enclaves.c.state.in_(_UNDER_WAY) & enclaves.c.refusal.is_(None)
+        counts = is_hopeful | (enclaves.c.live_until_s >= func.coalesce(now_s, 0))
+        with self._database.read() as connection:
+            found = connection.execute(select(counts).where(enclaves.c.signer == signer)).scalar()
+        return True if found is None else bool(found)
+
+    def _set(self, signer: Address, state: EnclaveState | ColumnElement[str], **values: object) -> bool:
         with self._database.write() as connection:
             return bool(
                 connection.execute(
@@ -71,4 +95,7 @@ def _stored(row: Row[Any]) -> StoredEnclave:
         anchor_block=row.anchor_block,
         live_until_s=row.live_until_s,
         seen_at_ms=row.seen_at_ms,
+        evaluation_number=row.evaluation_number,
+        refusal=row.refusal,
+        refused_at_ms=row.refused_at_ms,
     )

@@ -9,6 +9,7 @@ Why the database refuses.
     └── ConflictError              a compare-and-set lost: somebody else moved it; carries (what, expected, actual)
         ├── CursorMovedError       another watcher advanced the cursor; also a RetryableError
         ├── NonceTakenError        another submitter took the nonce; also a RetryableError
+        ├── AccountLostError       another submitter took the relay account over; also a RetryableError
         └── RowTakenError          another process wrote the same row first; also a RetryableError
 """
 
@@ -49,6 +50,10 @@ class CursorMovedError(ConflictError, RetryableError):
 
 class NonceTakenError(ConflictError, RetryableError):
     """Another submitter took the nonce."""
+
+
+class AccountLostError(ConflictError, RetryableError):
+    """Another process owns the relay account now."""
 
 
 class RowTakenError(ConflictError, RetryableError):

@@ -10,18 +10,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Update, and_, func, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Update, and_, bindparam, func, select, update
 
 from oracle.crypto.hashing import keccak256
+from oracle.store.consumers import MAX_PENDING_PER_CONSUMER, Room, Served, announce, settle_account
 from oracle.store.database import Database
 from oracle.store.rows import RequestState, StoredReceipt, StoredRequest, TransactionState
 from oracle.store.schema import blocks, inputs, receipts, requests, transactions
+from oracle.types.finality import Finality
 from oracle.types.ids import Address, PoolId, ProgramId, RequestId
 from oracle.types.receipt import Outcome, Receipt
 from oracle.types.request import Request
 
+TOO_LATE = "its deadline is too near to settle it"
 _MAX_BACKOFF_MS = 60_000
-_OPEN = (RequestState.PENDING, RequestState.EXECUTED, RequestState.SUBMITTED, RequestState.FAILED)
+_MOST_PENDING = 100  # per sweep: any one of them wakes a worker, which then takes whatever there is
+_OPEN = (RequestState.SEEN, RequestState.PENDING, RequestState.EXECUTED, RequestState.SUBMITTED, RequestState.FAILED)
 
 
 class Requests:
@@ -29,6 +33,7 @@ class Requests:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._insert_receipt = database.insert(receipts).on_conflict_do_nothing()
 
     def get(self, request_id: RequestId) -> StoredRequest | None:
         """The request, or None if no event ever named it."""
@@ -47,45 +52,66 @@ class Requests:
             row = connection.execute(select(receipts).where(receipts.c.request_id == request_id)).first()
         return None if row is None else _stored_receipt(row)
 
-    def record_receipt(self, stored: StoredReceipt, now_ms: int) -> bool:
-        """PENDING or FAILED -> EXECUTED, with the receipt. The first receipt stays: a later one is dropped."""
+    def record_receipt(self, stored: StoredReceipt, now_ms: int, served: Served | None = None) -> bool:
+        """
+        PENDING or FAILED -> EXECUTED, with the receipt. The first receipt stays: a later one is dropped. `served` says
+        what to charge the consumer.
+        """
         receipt = stored.receipt
         with self._database.write() as connection:
-            moved = connection.execute(
-                _move(receipt.request_id, RequestState.EXECUTED, RequestState.PENDING, RequestState.FAILED).values(
-                    executed_at_ms=now_ms, due_at_ms=now_ms, attempts=0, reason=None
-                )
-            ).rowcount
+            moved = connection.execute(_SET_EXECUTED, {"id": receipt.request_id, "now_ms": now_ms}).rowcount
             if moved:
                 connection.execute(
-                    self._database.insert(receipts)
-                    .values(
-                        request_id=receipt.request_id,
-                        outcome=int(receipt.outcome),
-                        output=stored.output,
-                        fuel_used=receipt.fuel_used,
-                        payee=receipt.payee,
-                        signer=stored.signer,
-                        signature=stored.signature,
-                        logs=stored.logs,
-                    )
-                    .on_conflict_do_nothing()
+                    self._insert_receipt,
+                    {
+                        "request_id": receipt.request_id,
+                        "outcome": int(receipt.outcome),
+                        "output": stored.output,
+                        "fuel_used": receipt.fuel_used,
+                        "payee": receipt.payee,
+                        "signer": stored.signer,
+                        "signature": stored.signature,
+                        "logs": stored.logs,
+                    },
                 )
+            if served is not None:
+                settle_account(connection, served)
         return bool(moved)
 
-    def fail(self, request_id: RequestId, reason: str) -> bool:
+    def fail(self, request_id: RequestId, reason: str, served: Served | None = None) -> bool:
         """
         PENDING -> FAILED: no receipt can be made as things are. The sweeper tries again, ever more rarely, until the
         deadline.
         """
         with self._database.write() as connection:
-            return bool(
-                connection.execute(
-                    _move(request_id, RequestState.FAILED, RequestState.PENDING).values(
-                        reason=reason[:1_000], attempts=requests.c.attempts + 1
-                    )
-                ).rowcount
+            moved = connection.execute(
+                _move(request_id, RequestState.FAILED, RequestState.PENDING).values(
+                    reason=reason[:1_000], attempts=requests.c.attempts + 1, held_until_ms=0, held_by=None
+                )
+            ).rowcount
+            if served is not None:
+                settle_account(connection, served)
+        return bool(moved)
+
+    def fail_hopeless(self, least_deadline_s: int, now_ms: int, limit: int) -> int:
+        """PENDING -> FAILED for up to `limit` that nobody holds and whose deadline is before `least_deadline_s`."""
+        hopeless = (
+            requests.c.state == RequestState.PENDING,
+            requests.c.deadline_s < least_deadline_s,
+            requests.c.held_until_ms <= now_ms,
+        )
+        with self._database.write() as connection:
+            ids = connection.execute(
+                select(requests.c.request_id).where(*hopeless).limit(limit).with_for_update(skip_locked=True)
+            ).scalars()
+            failed = update(requests).values(
+                state=RequestState.FAILED, reason=TOO_LATE, attempts=requests.c.attempts + 1
             )
+            moved = [
+                connection.execute(failed.where(requests.c.request_id == request_id, *hopeless)).rowcount
+                for request_id in ids.all()
+            ]
+        return sum(moved)
 
     def note(self, request_id: RequestId, reason: str) -> None:
         """Keep why an attempt did not succeed; the state stays."""
@@ -96,42 +122,51 @@ class Requests:
                 .values(reason=reason[:1_000], attempts=requests.c.attempts + 1)
             )
 
-    def take_due(self, now_ms: int, wait_ms: int, limit: int) -> dict[RequestId, RequestState]:
+    def take_due(
+        self,
+        now_ms: int,
+        wait_ms: int,
+        limit: int,
+        *,
+        least_deadline_s: int = 0,
+        max_pending_per_consumer: int = MAX_PENDING_PER_CONSUMER,
+    ) -> dict[RequestId, RequestState]:
         """
-        Up to `limit` requests that nobody moved for too long, PENDING or EXECUTED; FAILED ones become PENDING again.
+        Up to `limit` requests of each kind that nobody moved for too long: PENDING, EXECUTED, and FAILED ones, which
+        become PENDING again unless their consumer has too many of those.
 
         Each is due again after `wait_ms`, doubled with every failed attempt up to a minute, so a repeated sweep does
-        not flood the queue. Requests past their deadline by the chain's clock are left to `expirable`.
+        not flood the queue. Requests past their deadline by the chain's clock are left to `take_expirable`, those
+        without a receipt and before `least_deadline_s` as well.
         """
+        taken: dict[RequestId, RequestState] = {}
         with self._database.write() as connection:
-            rows = connection.execute(
-                select(requests.c.request_id, requests.c.state, requests.c.attempts)
-                .where(
-                    requests.c.state.in_((RequestState.PENDING, RequestState.EXECUTED, RequestState.FAILED)),
-                    requests.c.due_at_ms <= now_ms,
-                    requests.c.block_number.is_not(None),
-                    requests.c.deadline_s >= select(func.max(blocks.c.timestamp_s)).scalar_subquery(),
-                )
-                .order_by(requests.c.due_at_ms)
-                .limit(limit)
-            ).all()
-            taken = {}
-            for request_id, state, attempts in rows:
-                wanted = RequestState.PENDING if state == RequestState.FAILED else RequestState(state)
-                due_at_ms = now_ms + min(_MAX_BACKOFF_MS, wait_ms << min(attempts, 16))
-                moved = connection.execute(
-                    _move(request_id, wanted, RequestState(state))
-                    .where(requests.c.due_at_ms <= now_ms)
-                    .values(due_at_ms=due_at_ms)
-                ).rowcount
-                if moved:
-                    taken[RequestId(request_id)] = wanted
+            executed = _due(connection, RequestState.EXECUTED, now_ms, 0, limit)
+            failed = _due(connection, RequestState.FAILED, now_ms, least_deadline_s, limit)
+            pending = _due(connection, RequestState.PENDING, now_ms, least_deadline_s, min(limit, _MOST_PENDING))
+            room = Room.of(connection, (row.consumer for row in failed), max_pending_per_consumer)
+            changes = []
+            for row in (*executed, *failed, *pending):
+                state = RequestState(row.state)
+                if state is RequestState.FAILED and room.take(row.consumer):
+                    state = RequestState.PENDING
+                if state is not RequestState.FAILED:
+                    taken[RequestId(row.request_id)] = state
+                due_at_ms = now_ms + min(_MAX_BACKOFF_MS, wait_ms << min(row.attempts, 16))
+                changes.append({"id": row.request_id, "from": row.state, "to": state, "due": due_at_ms})
+            if changes:
+                connection.execute(_SET_DUE, changes)
+            announce(
+                self._database,
+                connection,
+                (row.consumer for row in (*failed, *pending) if taken.get(row.request_id) is RequestState.PENDING),
+            )
         return taken
 
-    def release_skipped(self) -> list[RequestId]:
+    def release_skipped(self, limit: int = 1_000) -> list[RequestId]:
         """
-        SUBMITTED -> EXECUTED for requests whose transaction is mined, whose block the watcher has read, and which are
-        open nevertheless: the batch skipped them.
+        SUBMITTED -> EXECUTED for up to `limit` requests whose transaction is mined, whose block the watcher has read,
+        and which are open nevertheless: the batch skipped them.
         """
         cursor = select(func.max(blocks.c.number)).scalar_subquery()
         mined = and_(
@@ -145,6 +180,7 @@ class Requests:
                 select(requests.c.request_id)
                 .join(transactions, mined)
                 .where(requests.c.state == RequestState.SUBMITTED)
+                .limit(limit)
             )
             ids = [RequestId(row.request_id) for row in rows]
             for request_id in ids:
@@ -209,6 +245,49 @@ class Requests:
         return [stored_request(row) for row in rows]
 
 
+def _due(
+    connection: Connection, state: RequestState, now_ms: int, least_deadline_s: int, limit: int
+) -> list[Row[*tuple[Any, ...]]]:
+    """Up to `limit` requests in `state` that are due, the longest due first; nobody else moves them until we commit."""
+    rows = connection.execute(
+        select(requests.c.request_id, requests.c.state, requests.c.attempts, requests.c.consumer)
+        .where(
+            requests.c.state == state,
+            requests.c.due_at_ms <= now_ms,
+            requests.c.block_number.is_not(None),
+            requests.c.deadline_s >= select(func.max(blocks.c.timestamp_s)).scalar_subquery(),
+            requests.c.deadline_s >= least_deadline_s,
+        )
+        .order_by(requests.c.due_at_ms)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return list(rows)
+
+
+_SET_EXECUTED = (
+    update(requests)
+    .where(
+        requests.c.request_id == bindparam("id"),
+        requests.c.state.in_((RequestState.PENDING, RequestState.FAILED)),
+    )
+    .values(
+        state=RequestState.EXECUTED,
+        executed_at_ms=bindparam("now_ms"),
+        due_at_ms=bindparam("now_ms"),
+        attempts=0,
+        reason=None,
+        held_until_ms=0,
+        held_by=None,
+    )
+)
+_SET_DUE = (
+    update(requests)
+    .where(requests.c.request_id == bindparam("id"), requests.c.state == bindparam("from"))
+    .values(state=bindparam("to"), due_at_ms=bindparam("due"))
+)
+
+
 def _move(request_id: RequestId, to: RequestState, *expected: RequestState) -> Update:
     return update(requests).where(requests.c.request_id == request_id, requests.c.state.in_(expected)).values(state=to)
 
@@ -247,6 +326,7 @@ def stored_request(row: Row[Any]) -> StoredRequest:
         payee=row.payee,
         fee_wei=None if row.fee_wei is None else int(row.fee_wei),
         callback_succeeded=row.callback_succeeded,
+        finality=Finality(row.finality),
     )
 
 

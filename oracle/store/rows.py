@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from oracle.types.block import BlockRef
+from oracle.types.finality import LATEST, Finality
 from oracle.types.ids import Address, MeasurementId, RequestId
 from oracle.types.receipt import Outcome, Receipt
 from oracle.types.request import Request
@@ -15,13 +16,14 @@ class RequestState(StrEnum):
     """
     Where a request stands, and who may move it.
 
-        PENDING ──jobs.execute──> EXECUTED ──submitter──> SUBMITTED
-           │  ^                       ^                      │
-           v  └──jobs.sweep──┐        └──────submitter───────┘  (its transaction was reverted or skipped it)
-         FAILED ─────────────┘
+        SEEN ──watcher──> PENDING ──jobs.execute──> EXECUTED ──submitter──> SUBMITTED
+                             │  ^                       ^                      │
+                             v  └──jobs.sweep──┐        └──────submitter───────┘  (its transaction was reverted or
+                           FAILED ─────────────┘                                   skipped it)
         any of them ──watcher──> SETTLED | EXPIRED            (and back, when a reorganisation removes the event)
     """
 
+    SEEN = "seen"  # on chain, but not yet as final as was chosen for it
     PENDING = "pending"  # nobody has a receipt yet
     EXECUTED = "executed"  # a signed receipt is stored
     SUBMITTED = "submitted"  # a signed transaction that carries it is stored
@@ -33,7 +35,8 @@ class RequestState(StrEnum):
 class EnclaveState(StrEnum):
     """Where an enclave's registration stands."""
 
-    ATTESTED = "attested"  # a quote is stored
+    SUPPLYING = "supplying"  # a quote is stored, for which the verifier on chain lacks collateral
+    ATTESTED = "attested"  # a quote is stored that can be submitted
     SUBMITTED = "submitted"  # so is a transaction that carries it
     LIVE = "live"  # the registry says so
     DEAD = "dead"  # refused, expired or revoked
@@ -89,6 +92,7 @@ class StoredRequest:
     payee: Address | None
     fee_wei: int | None
     callback_succeeded: bool | None
+    finality: Finality = LATEST  # what was chosen for it when it was first seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,3 +108,6 @@ class StoredEnclave:
     anchor_block: int
     live_until_s: int
     seen_at_ms: int
+    evaluation_number: int = 0  # of the TCB info by which the registry judged it
+    refusal: str | None = None  # why the last attempt to register or renew failed
+    refused_at_ms: int = 0

@@ -8,11 +8,31 @@ again.
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text
+from typing import Any
 
-SCHEMA_VERSION = 1
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ColumnElement,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+)
+
+SCHEMA_VERSION = 3
 
 metadata = MetaData()
+
+
+def _where(condition: ColumnElement[bool]) -> dict[str, Any]:
+    """A partial index, on either database."""
+    return {"sqlite_where": condition, "postgresql_where": condition}
+
 
 identity = Table(
     "identity",
@@ -51,8 +71,11 @@ requests = Table(
     Column("max_fee_gwei", BigInteger, nullable=False),
     Column("block_number", BigInteger),
     Column("transaction_hash", LargeBinary, nullable=False),
+    Column("finality", Integer, nullable=False, default=0),  # as `oracle.types.finality` packs it
     Column("seen_at_ms", BigInteger, nullable=False),
     Column("due_at_ms", BigInteger, nullable=False),  # when the sweeper wakes it again
+    Column("held_until_ms", BigInteger, nullable=False),  # PENDING, EXECUTED: nobody takes it before
+    Column("held_by", Text),  # PENDING: the worker that has it; EXECUTED: the relay account
     Column("attempts", Integer, nullable=False, default=0),
     Column("reason", Text),  # why the last attempt failed
     Column("executed_at_ms", BigInteger),
@@ -66,9 +89,29 @@ requests = Table(
     Column("fee_wei", Text),
     Column("callback_succeeded", Boolean),
     Index("requests_by_due", "state", "due_at_ms"),
+    Index("requests_by_deadline", "state", "deadline_s"),
+    Index("requests_by_consumer", "consumer", "state", "deadline_s", "nonce"),
     Index("requests_by_block", "block_number"),
     Index("requests_by_end", "ended_block"),
     Index("requests_by_transaction", "sent_account", "sent_nonce"),
+)
+
+consumers = Table(  # see oracle.store.turns
+    "consumers",
+    metadata,
+    Column("consumer", LargeBinary, primary_key=True),
+    Column("served_us", BigInteger, nullable=False),  # enclave time that it was given
+    Column("cost_us", BigInteger, nullable=False),  # of its last request
+    Column("ready_at_ms", BigInteger),  # when it may have something to take; none: nothing waits
+    Column("news", BigInteger, nullable=False),  # counts what became takeable, so that none is overlooked
+)
+Index("consumers_waiting", consumers.c.served_us, **_where(consumers.c.ready_at_ms.is_not(None)))
+
+fair_clock = Table(  # one row: who takes a request holds it
+    "fair_clock",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("served_us", BigInteger, nullable=False),  # the least that anybody who waits was given
 )
 
 inputs = Table(
@@ -103,6 +146,19 @@ enclaves = Table(
     Column("anchor_block", BigInteger, nullable=False),
     Column("live_until_s", BigInteger, nullable=False),
     Column("seen_at_ms", BigInteger, nullable=False),
+    Column("evaluation_number", BigInteger, nullable=False, default=0),
+    Column("refusal", Text),
+    Column("refused_at_ms", BigInteger, nullable=False, default=0),
+)
+
+calls = Table(  # what else somebody should send: collateral for the attestation verifier
+    "calls",
+    metadata,
+    Column("call_id", LargeBinary, primary_key=True),
+    Column("to", LargeBinary, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    Column("made_at_ms", BigInteger, nullable=False),
+    Column("refusal", Text),  # by the contract, if it was asked
 )
 
 accounts = Table(
@@ -110,6 +166,8 @@ accounts = Table(
     metadata,
     Column("address", LargeBinary, primary_key=True),
     Column("next_nonce", BigInteger, nullable=False),
+    Column("owner", Text, nullable=False, default=""),  # the only process that may sign, until it loses the account
+    Column("held_until_ms", BigInteger, nullable=False, default=0),  # then another may take the account over
 )
 
 transactions = Table(
@@ -121,6 +179,7 @@ transactions = Table(
     Column("state", Text, nullable=False),
     Column("mined_block", BigInteger),
     Column("mined_hash", LargeBinary),
+    Column("cost_wei", Text),  # of its gas
     Index("transactions_by_state", "account", "state"),
 )
 

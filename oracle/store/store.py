@@ -1,8 +1,9 @@
 """
-The store: four owners of tables over one database.
+The store: owners of tables over one database.
 
-`chain` is written by the watcher, `requests` by jobs, `journal` by submitters, `enclaves` by registration. Opening
-checks that the schema is ours and of this version; nothing is migrated silently.
+`chain` is written by the watcher, `requests` by jobs, `journal` and `outbox` by submitters, `enclaves` and `calls` by
+registration.
+Opening checks that the schema is ours and of this version; nothing is migrated silently.
 """
 
 from __future__ import annotations
@@ -11,13 +12,17 @@ from typing import Self
 
 from sqlalchemy import exc, inspect, select
 
+from oracle.store.calls import Calls
 from oracle.store.chain_log import ChainLog
 from oracle.store.database import BUSY_TIMEOUT_S, Database
 from oracle.store.enclaves import Enclaves
 from oracle.store.errors import SchemaMismatchError, StoreMissingError, StoreUnreachableError
 from oracle.store.journal import Journal
+from oracle.store.outbox import Outbox
 from oracle.store.requests import Requests
 from oracle.store.schema import SCHEMA_VERSION, identity, metadata
+from oracle.store.statistics import Statistics
+from oracle.store.turns import Turns
 
 
 class Store:
@@ -27,8 +32,12 @@ class Store:
         self.database = database
         self.chain = ChainLog(database)
         self.requests = Requests(database)
+        self.turns = Turns(database)
+        self.statistics = Statistics(database)
         self.journal = Journal(database)
+        self.outbox = Outbox(database)
         self.enclaves = Enclaves(database)
+        self.calls = Calls(database)
 
     @classmethod
     def open(cls, url: str, *, create: bool = False, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Self:

@@ -9,11 +9,12 @@ from oracle.types.ids import Address
 
 
 class TransactionKind(StrEnum):
-    """Why the relay sends it. The subjects are request ids, for REGISTER the signer."""
+    """Why the relay sends it. The subjects are request ids, for REGISTER the signer, for COLLATERAL the call's id."""
 
     FULFILL = "fulfill"
     REGISTER = "register"
     EXPIRE = "expire"
+    COLLATERAL = "collateral"
     CALL = "call"  # sent by hand, never in a journal
     FILL = "fill"  # does nothing but use up a nonce whose purpose is gone
 
@@ -50,3 +51,13 @@ class SentTransaction:
     hashes: tuple[bytes, ...]  # oldest first; any of them may be the one that is mined
     sent_at_ms: int  # of the newest
     is_moot: bool = False  # nobody needs it any more: what it carries has ended otherwise
+
+
+@dataclass(frozen=True, slots=True)
+class MinedTransaction:
+    """A nonce that was seen mined, and where."""
+
+    sent: SentTransaction
+    hash: bytes  # of the version that was
+    block_number: int
+    succeeded: bool

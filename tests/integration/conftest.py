@@ -11,9 +11,13 @@ from pathlib import Path
 import pytest
 
 from oracle import anvil
-from oracle.attestation.quoter import DEVELOPMENT_ROOT
+from oracle.attestation.dcap.onchain import Bundle
+from oracle.attestation.dcap.quote import parse_quote
+from oracle.attestation.quoters.simulated import SimulatedQuoter, simulated_measurement
+from oracle.attestation.sources import DevelopmentSource
 from oracle.chain.contracts import decode_event
-from oracle.chain.deployment import Deployment, deploy
+from oracle.chain.dcap import DcapOnChain, bring
+from oracle.chain.deployment import Deployment, deploy, development_root
 from oracle.chain.publishing import publish
 from oracle.chain.reader import ChainReader
 from oracle.chain.rpc import Rpc
@@ -80,16 +84,31 @@ class Chain:
         return ends
 
 
-def build_chain(node: anvil.Anvil, measurements: tuple[MeasurementId, ...] = (MEASUREMENT,)) -> Chain:
-    """Deploy on a fresh chain and publish one program."""
+def build_chain(
+    node: anvil.Anvil, measurements: tuple[MeasurementId, ...] = (MEASUREMENT,), *, is_supplied: bool = True
+) -> Chain:
+    """Deploy on a fresh chain and publish one program. Unless it `is_supplied`, the verifier has no collateral yet."""
     rpc = Rpc(node.rpc_url)
     settings = Settings(rpc_url=node.rpc_url)
     owner, asker = (open_wallet(settings, rpc, key) for key in (anvil.ACCOUNTS[0], anvil.ACCOUNTS[2]))
-    deployment = deploy(owner, PRICES, measurements, Address(DEVELOPMENT_ROOT.address))
+    deployment = deploy(owner, PRICES, measurements, development_root())
+    if is_supplied:
+        supply(owner, deployment)
     manifest = Manifest(Engine.JS, Limits()).encode()
     registry = Address(parse_hex(deployment.program_registry, 20, "registry"))
     program = publish(owner, registry, manifest, CODE).program
     return Chain(node, rpc, deployment, asker, program)
+
+
+def supply(wallet: Wallet, deployment: Deployment) -> None:
+    """Bring the collateral of simulated SGX machines to the chain, so that tests need not wait for a pool to do it."""
+    coprocessor, registry = (
+        Address(parse_hex(text, 20, "contract")) for text in (deployment.coprocessor, deployment.enclave_registry)
+    )
+    reader = ChainReader(wallet.rpc, anvil.CHAIN_ID, coprocessor)
+    quote, now_s = parse_quote(SimulatedQuoter(bytes(32)).quote(bytes(32))), reader.head().timestamp_s
+    bundle = Bundle.of(quote, DevelopmentSource().collateral(quote, now_s))
+    bring(wallet, DcapOnChain.of_registry(reader, registry), bundle, now_s)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -102,7 +121,7 @@ def _anvil_on_path() -> None:
 def chain() -> Iterator[Chain]:
     """Automine: each transaction is a block."""
     with anvil.running() as node:
-        built = build_chain(node, (MEASUREMENT, measure()))
+        built = build_chain(node, (MEASUREMENT, simulated_measurement(measure())))
         yield built
         built.rpc.close()
 
@@ -125,6 +144,8 @@ def pool_settings(chain: Chain, data_dir: Path, key: SigningKey = anvil.ACCOUNTS
         relay_key_file=key_file,
         data_dir=data_dir,
         expire_overdue="yes",
+        quoter="simulated",
+        collateral_source="development",
     )
 
 

@@ -23,7 +23,7 @@ def forge_output(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "name", ["Coprocessor", "EnclaveRegistry", "ProgramRegistry", "DevelopmentVerifier", "RainInsurance"]
+    "name", ["Coprocessor", "EnclaveRegistry", "ProgramRegistry", "DcapVerifier", "CollateralParser", "RainInsurance"]
 )
 def test_artifact_is_what_forge_compiles(forge_output, name):
     ours = json.loads((build_contracts.ARTIFACTS / f"{name}.json").read_text())

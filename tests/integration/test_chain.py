@@ -6,13 +6,14 @@ import http.server
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
 from oracle import anvil
-from oracle.attestation.quoter import DEVELOPMENT_ROOT
 from oracle.chain.contracts import encode_expire, encode_fulfill, encode_register
-from oracle.chain.deployment import Deployment
+from oracle.chain.dcap import DcapOnChain
+from oracle.chain.deployment import deploy, development_root
 from oracle.chain.errors import NodeUnreachableError, NotANodeError, RevertedError, TooManyLogsError
 from oracle.chain.gas import settlement_gas
 from oracle.chain.node import RpcNode
@@ -21,12 +22,13 @@ from oracle.chain.rpc import Rpc
 from oracle.crypto.ecdsa import SigningKey
 from oracle.crypto.hashing import keccak256
 from oracle.errors import ChainMismatchError, ConfigurationError
+from oracle.jobs.collateral import chain_evidence
 from oracle.types.block import Created, Expired, Settled
 from oracle.types.ids import Address, ProgramId, hex_of, parse_hex
 from oracle.types.pool import Pool
 from oracle.types.receipt import Outcome, Receipt
 from tests.fakes import FakeEnclave
-from tests.integration.conftest import CODE, Chain
+from tests.integration.conftest import CODE, PRICES, Chain
 
 
 def register(chain: Chain, enclave: FakeEnclave) -> None:
@@ -36,7 +38,8 @@ def register(chain: Chain, enclave: FakeEnclave) -> None:
     quote = enclave.attest(anvil.CHAIN_ID, registry, operator, anchor.hash)
     description = enclave.describe()
     chain.asker.send(
-        registry, encode_register(description.signer, description.sealing_key, operator, anchor.number, quote)
+        registry,
+        encode_register(description.signer, description.sealing_key, operator, anchor.number, chain_evidence(quote)),
     )
 
 
@@ -119,23 +122,18 @@ def test_unregistered_signer_is_refused_by_name(chain: Chain) -> None:
     assert chain.reader.live_until(registry, Address(enclave.key.address)) > chain.reader.head().timestamp_s
 
 
-def test_deployment_survives_its_file(chain: Chain, tmp_path: object) -> None:
-    from pathlib import Path  # noqa: PLC0415
-
-    path = Path(str(tmp_path)) / "a" / "deployment.json"
-    chain.deployment.save(path)
-    assert Deployment.load(path) == chain.deployment
-    path.write_text("{}")
-    with pytest.raises(ConfigurationError, match="not a deployment"):
-        Deployment.load(path)
-    with pytest.raises(ConfigurationError, match="adyton deploy"):
-        Deployment.load(path.with_name("none"))
-
-
 def test_development_root_is_the_published_one(chain: Chain) -> None:
     verifier = Address(parse_hex(chain.deployment.attestation_verifier, 20, "verifier"))
-    root = chain.reader.view("DevelopmentVerifier", verifier, "ROOT")
-    assert root == hex_of(DEVELOPMENT_ROOT.address)
+    assert DcapOnChain(chain.reader, verifier).root() == development_root()
+    assert DcapOnChain.of_registry(chain.reader, chain.coprocessor).address == verifier
+
+
+def test_deploy_development_root_is_refused_off_the_development_chain(chain: Chain) -> None:
+    elsewhere = replace(chain.asker, chain_id=1)
+    with pytest.raises(ConfigurationError, match="insecure-development-root"):
+        deploy(elsewhere, PRICES, [], development_root())
+    with pytest.raises(ChainMismatchError):  # insisted on: the chain is asked
+        deploy(elsewhere, PRICES, [], development_root(), insecure_development_root=True)
 
 
 def test_check_wrong_chain_or_missing_contract_is_refused(chain: Chain) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from oracle import anvil, supervisor
+from oracle.attestation.quoters.simulated import simulated_measurement
 from oracle.config import Settings
 from oracle.enclave.measurement import measure
 from oracle.errors import ConfigurationError
@@ -63,10 +64,11 @@ def test_unknown_program_fails_with_a_reason_then_expires_with_a_refund(chain: C
         assert chain.settlements() == {unknown.request_id: 1}
 
 
-@pytest.mark.parametrize("depth", [1, 3, 20])
+@pytest.mark.parametrize("depth", [1, 3, 20, 64])
 def test_reorganisation_the_pool_follows_and_serves_on(chain: Chain, settings: Settings, depth: int) -> None:
     """P5, P3."""
     assert settings.enclave_socket is not None
+    chain.rpc.call("anvil_mine", hex(64))
     with serving(FakeEnclave(), settings.enclave_socket), running(settings), Store.open(settings.database) as store:
         for number in range(12):
             request_id = chain.request(b"before %d" % number).request.request_id
@@ -88,7 +90,7 @@ def test_chain_restarted_with_its_state_the_pool_goes_on(tmp_path: Path) -> None
     state = tmp_path / "chain.json"
     node = anvil.start(state=state)
     try:
-        chain = build_chain(node, (measure(),))
+        chain = build_chain(node, (simulated_measurement(measure()),))
         settings = pool_settings(chain, tmp_path / "pool")
         with running(settings), Store.open(settings.database) as store:
             await_state(store, chain.request().request.request_id, RequestState.SETTLED)
@@ -103,7 +105,7 @@ def test_chain_restarted_without_its_state_the_pool_says_so(tmp_path: Path, capf
     """P7."""
     node = anvil.start()
     try:
-        chain = build_chain(node, (measure(),))
+        chain = build_chain(node, (simulated_measurement(measure()),))
         settings = pool_settings(chain, tmp_path / "pool")
         with pytest.raises(PartFailedError), running(settings) as pool, Store.open(settings.database) as store:  # noqa: PT012
             await_state(store, chain.request().request.request_id, RequestState.SETTLED)
@@ -113,7 +115,9 @@ def test_chain_restarted_without_its_state_the_pool_says_so(tmp_path: Path, capf
         message = capfd.readouterr().err
         assert "the chain was restarted without its state" in message
         assert "deploy again with a new data_dir" in message
-        build_chain(node, (measure(),))  # deployed again, to the same addresses, over the old database
+        build_chain(
+            node, (simulated_measurement(measure()),)
+        )  # deployed again, to the same addresses, over the old database
         assert "move the data_dir away" in refused(capfd, settings)
     finally:
         node.stop()

@@ -6,6 +6,7 @@ import pytest
 
 from oracle.config import Settings, load, read_secret
 from oracle.errors import ConfigurationError
+from oracle.wiring import finality_policy
 
 
 @pytest.fixture(autouse=True)
@@ -81,3 +82,50 @@ def test_read_secret_bad_file_is_refused_without_showing_it(text, mode, said):
 def test_read_secret_missing_file_is_refused():
     with pytest.raises(ConfigurationError, match="cannot read the relay key file"):
         read_secret(Path("nowhere"), "relay key")
+
+
+CAREFUL = "0x" + "cc" * 20
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'rpc_url = "http://a, http://b"\n',
+        'rpc_urls = ["http://a", "http://b"]\n',
+        'rpc_url = "http://c"\nrpc_urls = "http://a,http://b"\n',
+    ],
+)
+def test_load_several_nodes_by_commas_or_as_a_list(text):
+    Path("adyton.toml").write_text(text)
+    assert load(environment={}).nodes == ("http://a", "http://b")
+    assert load(environment={"ADYTON_RPC_URLS": "http://x"}).nodes == ("http://x",)
+
+
+def test_load_table_becomes_entries():
+    Path("adyton.toml").write_text(f'finality = "2"\n[finality_of_consumer]\n"{CAREFUL}" = "finalized"\n')
+    settings = load(environment={})
+    assert settings.finality_of_consumer == (f"{CAREFUL}=finalized",)
+    assert load(environment={"ADYTON_FINALITY_OF_CONSUMER": f"{CAREFUL}=finalized"}).finality_of_consumer == (
+        settings.finality_of_consumer
+    )
+
+
+@pytest.mark.parametrize("text", ["rpc_urls = 5", "rpc_urls = [5]"])
+def test_load_list_of_something_else_is_refused(text):
+    Path("adyton.toml").write_text(text)
+    with pytest.raises(ConfigurationError, match="must be a list of text"):
+        load(environment={})
+
+
+def test_finality_and_confirmations_together_are_refused():
+    assert str(finality_policy(Settings(confirmations=3)).of_pool) == "3"
+    assert str(finality_policy(Settings(finality="safe")).of_pool) == "safe"
+    with pytest.raises(ConfigurationError, match="not both"):
+        finality_policy(Settings(finality="safe", confirmations=3))
+
+
+def test_load_relay_keys_are_beside_the_file_and_each_counts_once(tmp_path: Path) -> None:
+    (tmp_path / "adyton.toml").write_text('relay_key_file = "a.key"\nrelay_key_files = ["b.key", "/c.key", "a.key"]\n')
+    settings = load(tmp_path / "adyton.toml", environment={})
+    assert settings.relay_keys == (tmp_path / "a.key", tmp_path / "b.key", Path("/c.key"))
+    assert load(environment={"ADYTON_RELAY_KEY_FILES": "a.key, b.key"}).relay_keys == (Path("a.key"), Path("b.key"))

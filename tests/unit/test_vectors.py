@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from oracle.attestation.quoter import _DEVELOPMENT_PLATFORM, DevelopmentQuoter
 from oracle.chain.contracts import SETTLED, decode_event
 from oracle.crypto.ecdsa import SigningKey, recover
 from oracle.crypto.hashing import keccak256
@@ -88,18 +87,6 @@ def test_batch_digest_and_signer_are_the_vectors(case):
 def test_report_data_is_the_vectors(case):
     names = ("registry", "signer", "sealingKey", "operator", "anchor")
     assert report_data(int(case["chainId"]), *(raw(case[name]) for name in names)) == raw(case["reportData"])
-
-
-def test_development_quote_has_the_vectors_layout():
-    case = cases("registrations")[0]
-    quote = DevelopmentQuoter(SigningKey(b"\x05" * 32)).quote(
-        raw(case["measurement"]), raw(case["reportData"]), int(case["validUntil"])
-    )
-    theirs = raw(case["quote"])
-    assert len(quote) == len(theirs)
-    assert quote[:64] == theirs[:64]
-    assert quote[64:96] == _DEVELOPMENT_PLATFORM
-    assert quote[96:192] == theirs[96:192]  # expiry, offset and length of the signature
 
 
 @pytest.mark.parametrize("case", cases("settlements"))

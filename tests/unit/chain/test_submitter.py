@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from oracle.chain.errors import FeeTooHighError, RelayUnfundedError, RevertedError
+from oracle.chain.errors import AccountHeldError, FeeTooHighError, RelayUnfundedError, RevertedError
 from oracle.chain.gas import FeePolicy
 from oracle.chain.submitter import Submitter
 from oracle.crypto.ecdsa import SigningKey
 from oracle.errors import RetryableError
-from oracle.store.errors import ConflictError
+from oracle.store.errors import AccountLostError, ConflictError
 from oracle.store.rows import Identity, RequestState
 from oracle.store.store import Store
 from oracle.types.block import BlockRef, Created, Settled
@@ -57,10 +57,24 @@ class Bench:
     def restarted(self) -> Submitter:
         """What a new process would make."""
         old = self.submitter
-        self.submitter = Submitter(
-            old.node, self.store.journal, old.key, old.chain_id, old.policy, old.now_ms, bump_after_ms=1_000
-        )
+        self.submitter = self.another(old.owner)
+        self.submitter.lease_ms = old.lease_ms
         return self.submitter
+
+    def another(self, owner: str, key: SigningKey | None = None, lease_ms: int = 0) -> Submitter:
+        """A submitter of another process."""
+        old = self.submitter
+        return Submitter(
+            old.node,
+            self.store.journal,
+            key or old.key,
+            old.chain_id,
+            old.policy,
+            old.now_ms,
+            bump_after_ms=1_000,
+            owner=owner,
+            lease_ms=lease_ms,
+        )
 
 
 def make_bench(directory: Path) -> Bench:
@@ -194,6 +208,141 @@ def test_nonce_used_elsewhere_gives_its_request_back(bench: Bench) -> None:
     assert bench.state(1) is RequestState.EXECUTED
 
 
+def test_broadcast_that_failed_is_repeated_at_once_and_not_for_a_higher_fee(bench: Bench) -> None:
+    bench.node.mute = True
+    sent = bench.send(1)
+    assert bench.node.pool == {}
+    bench.node.mute = False
+    assert bench.submitter.tend() == 1
+    assert list(bench.node.pool) == [sent]
+
+
+# -- one owner per account ---------------------------------------------------------------------------------------------
+
+
+def test_take_over_stands_by_while_the_owner_lives(bench: Bench) -> None:
+    """P11."""
+    owner, standby = bench.another("one", lease_ms=3_000), bench.another("two", lease_ms=3_000)
+    owner.take_over()
+    for _ in range(10):
+        bench.clock[0] += 1_000
+        owner.tend()
+        with pytest.raises(AccountHeldError):
+            standby.take_over()
+    owner.hand_over()
+    standby.take_over()
+    with pytest.raises(AccountHeldError):
+        owner.take_over()
+
+
+def test_take_over_from_a_lost_host_continues_with_its_nonces_and_transactions(bench: Bench) -> None:
+    """P2, P3, P11: what it had signed, and never sent, is sent."""
+    bench.submitter = lost = bench.another("one", lease_ms=3_000)
+    bench.node.deaf = True
+    first = bench.send(1)
+    bench.node.deaf = False
+    bench.submitter = bench.another("two", lease_ms=3_000)
+    with pytest.raises(AccountHeldError):
+        bench.submitter.take_over()
+    bench.clock[0] += 3_000
+    bench.submitter.take_over()
+    bench.submitter.resume()
+    assert list(bench.node.pool) == [first]
+    bench.send(2)
+    assert [s.newest.nonce for s in bench.store.journal.sent(lost.account)] == [0, 1]
+
+
+def test_former_owner_that_wakes_up_sends_nothing(bench: Bench) -> None:
+    """P11: it may have been stopped at any point, the store refuses."""
+    former = bench.another("one", lease_ms=3_000)
+    former.take_over()
+    bench.clock[0] += 3_000
+    bench.another("two", lease_ms=3_000).take_over()
+    former._renew_at_ms = 10**15  # it believes to be in time
+    with pytest.raises(AccountLostError):
+        former.send(TransactionKind.FULFILL, [bench.executed(1)], TO, b"data", 100_000)
+    assert bench.node.pool == {}
+    former._renew_at_ms = 0
+    with pytest.raises(AccountHeldError):
+        former.tend()
+
+
+def test_relieve_gives_back_what_a_lost_account_did_not_deliver(bench: Bench) -> None:
+    """P12."""
+    bench.submitter = bench.another("one", lease_ms=3_000)
+    bench.node.deaf = True
+    bench.send(1)
+    other = bench.another("two", SigningKey(b"\x08" * 32), lease_ms=3_000)
+    bench.clock[0] += other.relieve_after_ms - 1
+    assert other.relieve() == 0
+    bench.clock[0] += 1
+    assert other.relieve() == 1
+    assert other.relieve() == 0
+    assert bench.state(1) is RequestState.EXECUTED
+    bench.node.deaf = False
+    other.send(TransactionKind.FULFILL, [a_request(1).request_id], TO, b"data", 100_000)
+    assert bench.state(1) is RequestState.SUBMITTED
+
+
+def test_relieve_account_that_comes_back_fills_its_nonce(bench: Bench) -> None:
+    """P12: what another delivers meanwhile is not sent again."""
+    bench.submitter = bench.another("one", lease_ms=3_000)
+    bench.node.deaf = True
+    bench.send(1)
+    bench.clock[0] += 300_000
+    bench.another("two", SigningKey(b"\x08" * 32)).relieve()
+    bench.node.deaf = False
+    bench.submitter.take_over()
+    bench.submitter.resume()
+    assert bench.node.pool == {}
+    assert bench.submitter.tend() == 1
+    (sent,) = bench.store.journal.sent(bench.submitter.account)
+    assert (sent.newest.kind, sent.newest.data) == (TransactionKind.FILL, b"")
+    bench.node.mine(sent.newest.hash)
+    assert bench.submitter.tend() == 0
+
+
+def test_relieve_what_was_mined_is_concluded_and_not_given_back(bench: Bench) -> None:
+    """P12."""
+    bench.submitter = bench.another("one", lease_ms=3_000)
+    bench.node.mine(bench.send(1))
+    bench.clock[0] += 300_000
+    assert bench.another("two", SigningKey(b"\x08" * 32)).relieve() == 0
+    assert bench.store.journal.sent(bench.submitter.account) == []
+    assert bench.state(1) is RequestState.SUBMITTED
+
+
+# -- gaps and reorganisations ------------------------------------------------------------------------------------------
+
+
+def test_nonces_used_elsewhere_and_given_back_by_a_reorganisation_are_filled(bench: Bench) -> None:
+    """P3: nothing after a gap would ever be mined."""
+    bench.node.nonce = 2
+    bench.send(1)
+    bench.node.nonce = 0
+    assert bench.submitter.tend() == 3
+    bench.clock[0] += 999
+    bench.submitter.tend()
+    assert len(bench.node.pool) == 1
+    bench.clock[0] += 1
+    bench.submitter.tend()
+    kinds = {s.newest.nonce: s.newest.kind for s in bench.store.journal.sent(bench.submitter.account)}
+    assert kinds == {0: TransactionKind.FILL, 1: TransactionKind.FILL, 2: TransactionKind.FULFILL}
+    assert len(bench.node.pool) >= 3
+
+
+def test_recheck_transaction_that_reverts_after_a_reorganisation_gives_its_request_back(bench: Bench) -> None:
+    """P5."""
+    sent = bench.send(1)
+    bench.node.mine(sent)
+    bench.submitter.tend()
+    assert bench.submitter.recheck() == 0
+    bench.node.mined[sent] = replace(bench.node.mined[sent], succeeded=False)
+    assert bench.submitter.recheck() == 1
+    assert bench.submitter.recheck() == 0
+    assert bench.state(1) is RequestState.EXECUTED
+
+
 STEPS = st.lists(
     st.sampled_from(["send", "deaf", "hear", "away", "back", "crash", "mine", "revert", "unmine", "tend", "wait"]),
     max_size=50,
@@ -220,9 +369,11 @@ def test_any_trouble_nonces_have_no_gaps_and_no_request_has_two_transactions(
         assert everything == list(range(bench.store.journal.next_nonce(account, 0)))
         carried = [s.newest.subjects for s in bench.store.journal.sent(account)]
         assert len(carried) == len(set(carried))
-        while bench.node.pool:
+        for _ in range(200):
+            bench.clock[0] += 1_000
+            if not bench.submitter.tend() and not bench.store.journal.sent(account):
+                break
             _mine_next(bench, mined, succeeded=True)
-        bench.submitter.tend()
         assert bench.store.journal.sent(account) == []
     finally:
         bench.store.close()

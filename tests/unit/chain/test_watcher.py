@@ -8,17 +8,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from oracle.chain.errors import ChainMovedError
+from oracle.chain.errors import ChainMovedError, NodeBehindError
 from oracle.chain.watcher import Watcher
 from oracle.errors import ChainMismatchError, RetryableError
 from oracle.store.rows import Identity, RequestState
 from oracle.store.store import Store
 from oracle.types.block import Created, Event, Expired, Settled
+from oracle.types.finality import Finality, FinalityPolicy
 from oracle.types.ids import Address, RequestId
 from oracle.types.receipt import Outcome
 from tests.fakes import FakeChain, a_request
@@ -38,7 +40,7 @@ def expired(number: int) -> Callable[[int], Event]:
 
 
 @contextmanager
-def watching(chain: FakeChain, woken: list[RequestId], **options: int) -> Iterator[tuple[Watcher, Store]]:
+def watching(chain: FakeChain, woken: list[RequestId], **options: Any) -> Iterator[tuple[Watcher, Store]]:
     with (
         tempfile.TemporaryDirectory() as directory,
         Store.open(f"sqlite:///{Path(directory)}/pool.sqlite", create=True) as store,
@@ -46,7 +48,9 @@ def watching(chain: FakeChain, woken: list[RequestId], **options: int) -> Iterat
         start = chain.blocks([0])[0]
         assert start is not None
         store.chain.adopt(Identity(31337, a_request().coprocessor, start))
-        yield Watcher(chain, store.chain, woken.append, lambda: 1_000, **options), store
+        options.setdefault("now_ms", lambda: 1_000)
+        store.chain.finality = options.pop("finality", FinalityPolicy())
+        yield Watcher(chain, store.chain, woken.extend, **options), store
 
 
 def catch_up(watcher: Watcher) -> None:
@@ -70,7 +74,7 @@ def test_step_new_request_is_stored_then_woken() -> None:
 
 def test_step_waits_for_confirmations() -> None:
     chain, woken = FakeChain(), []  # type: ignore[var-annotated]
-    with watching(chain, woken, confirmations=2) as (watcher, _):
+    with watching(chain, woken, finality=FinalityPolicy.parse("2", ())) as (watcher, _):
         chain.mine(created(1))
         chain.mine()
         catch_up(watcher)
@@ -78,6 +82,144 @@ def test_step_waits_for_confirmations() -> None:
         chain.mine()
         catch_up(watcher)
         assert woken == [a_request(1).request_id]
+
+
+@pytest.mark.parametrize("tag", ["safe", "finalized"])
+def test_step_waits_for_the_block_that_consensus_names(tag: str, caplog: pytest.LogCaptureFixture) -> None:
+    """N8."""
+    chain, woken = FakeChain(), []  # type: ignore[var-annotated]
+    with watching(chain, woken, finality=FinalityPolicy.parse(tag, ())) as (watcher, store):
+        chain.mine(created(1))
+        catch_up(watcher)
+        catch_up(watcher)
+        assert caplog.text.count("the node names none") == 1  # said once, and nothing is served meanwhile
+        chain.mine()
+        chain.tags = {"safe": 1, "finalized": 0} if tag == "safe" else {"safe": 2, "finalized": 1}
+        chain.mine()
+        catch_up(watcher)
+        assert woken == [a_request(1).request_id]
+        assert store.requests.counts()[RequestState.PENDING] == 1
+
+
+def test_step_consumer_may_be_served_by_another_choice() -> None:
+    """N8."""
+    chain, woken = FakeChain(), []  # type: ignore[var-annotated]
+    careful = a_request(1, consumer=Address(b"\xcc" * 20))
+    policy = FinalityPolicy.parse("latest", ["0x" + "cc" * 20 + "=3"])
+    with watching(chain, woken, finality=policy) as (watcher, store):
+        chain.mine(lambda block: Created(careful, b"input", block, b"\x01" * 32), created(2))
+        catch_up(watcher)
+        assert woken == [a_request(2).request_id]
+        chain.mine()
+        chain.mine()
+        catch_up(watcher)
+        assert len(woken) == 1
+        chain.mine()
+        catch_up(watcher)
+        assert woken == [a_request(2).request_id, careful.request_id]
+        stored = store.requests.get(careful.request_id)
+        assert stored is not None
+        assert stored.finality == Finality(3)
+
+
+def test_step_changed_setting_is_for_requests_to_come() -> None:
+    """N8: the choice is kept with the request."""
+    chain, woken = FakeChain(), []  # type: ignore[var-annotated]
+    with watching(chain, woken, finality=FinalityPolicy.parse("2", ())) as (watcher, store):
+        chain.mine(created(1))
+        catch_up(watcher)
+        store.chain.finality = FinalityPolicy()
+        chain.mine(created(2))
+        catch_up(watcher)
+        assert woken == [a_request(2).request_id]
+        chain.mine()
+        catch_up(watcher)
+        assert woken == [a_request(2).request_id, a_request(1).request_id]
+        assert store.chain.awaited() == set()
+
+
+def test_step_reorganised_request_waits_anew() -> None:
+    """N8: confirmations count from the block where the request is now."""
+    chain, woken = FakeChain(), []  # type: ignore[var-annotated]
+    with watching(chain, woken, finality=FinalityPolicy.parse("2", ())) as (watcher, store):
+        chain.mine(created(1))
+        chain.mine()
+        catch_up(watcher)
+        chain.mine()
+        catch_up(watcher)
+        assert woken == [a_request(1).request_id]
+        chain.reorganise(3, [], [], [created(1)])
+        catch_up(watcher)
+        assert store.requests.counts()[RequestState.SEEN] == 1
+        chain.mine()
+        catch_up(watcher)
+        assert len(woken) == 1
+        chain.mine()
+        catch_up(watcher)
+        assert woken == [a_request(1).request_id] * 2
+
+
+def test_step_node_that_lags_is_waited_for() -> None:
+    """N5: a chain that ends before the cursor, and is ours as far as it goes, undoes nothing."""
+    chain, woken, clock = FakeChain(), [], [1_000]  # type: ignore[var-annotated]
+    with watching(chain, woken, now_ms=lambda: clock[0]) as (watcher, store):
+        chain.mine(created(1))
+        chain.mine(settled(1))
+        chain.mine()
+        catch_up(watcher)
+        chain.lags = 2
+        for _ in range(3):
+            with pytest.raises(NodeBehindError):
+                watcher.step()
+        assert store.requests.counts()[RequestState.SETTLED] == 1
+        chain.lags = 0
+        clock[0] += 60_000
+        assert watcher.step() == 0
+        chain.lags = 2  # the patience begins anew
+        with pytest.raises(NodeBehindError):
+            watcher.step()
+
+
+def test_step_chain_that_stays_shorter_is_believed() -> None:
+    """P5."""
+    chain, woken, clock = FakeChain(), [], [1_000]  # type: ignore[var-annotated]
+    with watching(chain, woken, now_ms=lambda: clock[0], believe_after_ms=15_000) as (watcher, store):
+        chain.mine(created(1))
+        chain.mine(settled(1))
+        chain.mine()
+        for _ in range(3):
+            watcher.step()
+        chain.shorten(2)
+        with pytest.raises(NodeBehindError):
+            watcher.step()
+        clock[0] += 15_000
+        assert watcher.step() < 0
+        assert store.requests.counts()[RequestState.SETTLED] == 0
+
+
+def test_step_shorter_chain_of_another_history_rewinds_at_once() -> None:
+    """P5."""
+    chain, woken = FakeChain(), []  # type: ignore[var-annotated]
+    with watching(chain, woken, max_span_blocks=1) as (watcher, store):
+        chain.mine(created(1))
+        chain.mine(settled(1))
+        chain.mine()
+        catch_up(watcher)
+        chain.reorganise(2, [])
+        assert watcher.step() < 0
+        catch_up(watcher)
+        assert store.requests.counts()[RequestState.PENDING] == 1
+
+
+def test_step_truncated_logs_halve_the_span() -> None:
+    """N6."""
+    chain, woken = FakeChain(), []  # type: ignore[var-annotated]
+    chain.truncates_over = 3
+    for number in range(20):
+        chain.mine(created(number))
+    with watching(chain, woken) as (watcher, _):
+        catch_up(watcher)
+        assert woken == [a_request(number).request_id for number in range(20)]
 
 
 def test_step_too_many_logs_halves_the_span() -> None:
@@ -131,15 +273,27 @@ def test_step_reorganisation_under_the_cursor_while_reading_rewinds() -> None:
 
 
 def test_step_chain_that_lost_the_start_block_says_so() -> None:
-    chain, other = FakeChain(), FakeChain()
-    with watching(chain, []) as (watcher, store):
+    """P7: a node may make up hashes for a moment, so it has to go on saying it."""
+    chain, other, clock = FakeChain(), FakeChain(), [1_000]
+    with watching(chain, [], now_ms=lambda: clock[0]) as (watcher, store):
         chain.mine()
         catch_up(watcher)
         other.mine()
         other.mine()
-        lost = Watcher(other, store.chain, watcher.wake, watcher.now_ms)
+        watcher.chain = other
+        for _ in range(3):
+            with pytest.raises(ChainMovedError):
+                watcher.step()
+        watcher.chain = chain
+        assert watcher.step() == 0
+        clock[0] += 60_000
+        watcher.chain = other
+        with pytest.raises(ChainMovedError):
+            watcher.step()
+        clock[0] += watcher.believe_after_ms
         with pytest.raises(ChainMismatchError, match="restarted"):
-            lost.step()
+            watcher.step()
+        assert store.chain.cursor() == chain.head()
 
 
 ACTIONS = st.lists(
@@ -150,6 +304,7 @@ ACTIONS = st.lists(
         st.tuples(st.just("reorganise"), st.integers(1, 64)),
         st.tuples(st.just("reorganise while reading"), st.integers(1, 8)),
         st.tuples(st.just("fail"), st.integers(1, 3)),
+        st.tuples(st.just("lag"), st.integers(0, 3)),
         st.tuples(st.just("step"), st.integers(1, 3)),
     ),
     max_size=60,
@@ -157,13 +312,21 @@ ACTIONS = st.lists(
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(actions=ACTIONS, span=st.integers(1, 9))
-def test_any_history_ends_with_the_store_saying_what_the_chain_says(actions: list[tuple[str, int]], span: int) -> None:
-    """P4, P5: whatever happened on the way, after catching up every request stands where the chain says."""
+@given(actions=ACTIONS, span=st.integers(1, 9), choice=st.sampled_from(["latest", "1", "3", "safe", "finalized"]))
+def test_any_history_ends_with_the_store_saying_what_the_chain_says(
+    actions: list[tuple[str, int]], span: int, choice: str
+) -> None:
+    """P4, P5, N8: whatever happened on the way, after catching up every request stands where the chain says."""
     chain, woken = FakeChain(max_events=4), []  # type: ignore[var-annotated]
-    with watching(chain, woken, max_span_blocks=span) as (watcher, store):
+    policy = FinalityPolicy.parse(choice, ())
+    with watching(chain, woken, max_span_blocks=span, finality=policy) as (watcher, store):
         for action, number in actions:
             _apply(chain, watcher, action, number)
+        chain.lags = 0
+        catch_up(watcher)
+        for _ in range(3):
+            chain.mine()
+        chain.tags = dict.fromkeys(("safe", "finalized"), chain.head().number)
         catch_up(watcher)
         made = {e.request.request_id: e for e in chain.canonical_events() if isinstance(e, Created)}
         ends: dict[RequestId, Event] = {}
@@ -212,6 +375,8 @@ def _apply(chain: FakeChain, watcher: Watcher, action: str, number: int) -> None
             chain.during_events = partial(chain.reorganise, number)
         case "fail":
             chain.fails = number
+        case "lag":
+            chain.lags = min(number, len(chain._blocks) - 1)
         case "step":
             for _ in range(number):
                 with contextlib.suppress(RetryableError):

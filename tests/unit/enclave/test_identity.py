@@ -8,18 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oracle.attestation.quoter import DevelopmentQuoter
+from oracle.attestation.dcap.quote import parse_quote
+from oracle.attestation.quoters.simulated import SimulatedQuoter
 from oracle.crypto.ecdsa import recover
 from oracle.crypto.hashing import keccak256
 from oracle.enclave.identity import Identity
 from oracle.enclave.outcome import HostError
 from oracle.types.attestation import report_data
-from oracle.types.ids import Address, MeasurementId, RequestId
+from oracle.types.ids import Address, RequestId
 from oracle.types.receipt import Outcome, Receipt, batch_digest
 from tests.unit.enclave.machine import COPROCESSOR, PAYEE
 
-MEASUREMENT = MeasurementId(bytes(range(32)))
-ME = Identity(MEASUREMENT, DevelopmentQuoter())
+BUILD = bytes(range(32))
+ME = Identity(SimulatedQuoter(BUILD))
 CHAIN_ID = 31337
 
 
@@ -32,7 +33,7 @@ def signed(*numbers: int) -> list[tuple[Receipt, bytes]]:
 
 
 def test_identity_each_boot_has_other_keys() -> None:
-    other = Identity(MEASUREMENT, DevelopmentQuoter())
+    other = Identity(SimulatedQuoter(BUILD))
     assert other.signer != ME.signer
     assert other.sealing_key != ME.sealing_key
     assert (len(ME.signer), len(ME.sealing_key)) == (20, 32)
@@ -52,7 +53,7 @@ def test_sign_batch_own_receipts_recovers_to_the_signer(numbers: list[int]) -> N
 
 
 def _foreign() -> list[list[tuple[Receipt, bytes]]]:
-    other = Identity(MEASUREMENT, DevelopmentQuoter())
+    other = Identity(SimulatedQuoter(BUILD))
     [(good, signature)] = signed(1)
     return [
         [],
@@ -78,5 +79,6 @@ def test_sign_batch_anything_not_signed_by_itself_is_refused(pairs: list[tuple[R
 def test_quote_binds_the_enclaves_own_keys() -> None:
     quote = ME.quote(CHAIN_ID, COPROCESSOR, PAYEE, bytes(32))
     expected = report_data(CHAIN_ID, COPROCESSOR, ME.signer, ME.sealing_key, PAYEE, bytes(32))
-    assert quote[:32] == MEASUREMENT
-    assert quote[32:64] == expected
+    report = parse_quote(quote).body
+    assert report[64:96] == BUILD
+    assert report[320:384] == expected.ljust(64, b"\0")

@@ -11,7 +11,7 @@ import pytest
 
 _ROOT = Path(__file__).parents[3]
 _TRY = """
-import ctypes, os, socket, sys
+import ctypes, os, pathlib, socket, sys
 from oracle.enclave import lockdown
 assert lockdown.{restriction}()
 try:
@@ -35,8 +35,10 @@ ACTIONS = {
 }
 
 
-def attempt(restriction: str, action: str) -> str:
-    code = _TRY.format(restriction=restriction, action=action)
+def attempt(restriction: str, action: str, arguments: str = "") -> str:
+    code = _TRY.replace("{restriction}()", f"{{restriction}}({arguments})").format(
+        restriction=restriction, action=action
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], check=False, capture_output=True, text=True, cwd=_ROOT, timeout=30
     )
@@ -58,3 +60,45 @@ def test_restrict_files_no_file_can_be_used(action: str) -> None:
 def test_restrict_process_is_not_dumpable_and_gains_no_privileges() -> None:
     action = "print(open('/proc/self/status').read().split('NoNewPrivs:')[1].split()[0], end=' '); raise OSError(7, '')"
     assert attempt("restrict_process", action) == "1 7"
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="system calls are filtered on x86_64 only")
+@pytest.mark.parametrize("action", [name for name in ACTIONS if name not in ("read a file", "list a directory")])
+def test_restrict_system_calls_extra_calls_allow_nothing_else(action: str) -> None:
+    extra = "['socket', 'connect']"
+    assert attempt("restrict_system_calls", ACTIONS[action], extra) == EPERM
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="system calls are filtered on x86_64 only")
+def test_restrict_system_calls_extra_sockets_are_unix_sockets_only() -> None:
+    tried = "socket.socket(socket.AF_{}, socket.SOCK_STREAM)"
+    extra = "['socket', 'connect']"
+    assert attempt("restrict_system_calls", tried.format("UNIX"), extra) == "allowed"
+    for family in ("INET", "INET6", "NETLINK", "VSOCK"):
+        assert attempt("restrict_system_calls", tried.format(family), extra) == EPERM
+
+
+@pytest.mark.parametrize(
+    ("action", "result"),
+    [
+        ("open('{}/readable').read()", "allowed"),
+        ("open('{}/directory/inside').read()", "allowed"),
+        ("os.close(os.open('{}/writable', os.O_WRONLY))", "allowed"),
+        ("open('{}/readable', 'r+')", EACCES),
+        ("open('{}/writable').read()", EACCES),
+        ("open('{}/other').read()", EACCES),
+        ("open('{}/directory/inside', 'r+')", EACCES),
+        ("open('{}/directory/new', 'w')", EACCES),
+        ("os.unlink('{}/writable')", EACCES),
+        ("os.listdir('{}/directory')", EACCES),
+        ("os.posix_spawn('{}/readable', ['readable'], {{}})", EACCES),
+    ],
+)
+def test_restrict_files_exceptions_are_for_reading_or_writing_only(tmp_path: Path, action: str, result: str) -> None:
+    (tmp_path / "directory").mkdir()
+    for name in ("readable", "writable", "other", "directory/inside"):
+        (tmp_path / name).touch(mode=0o755)
+    at = f"pathlib.Path('{tmp_path}')"
+    arguments = f"[{at} / 'readable', {at} / 'directory', {at} / 'missing'], [{at} / 'writable']"
+    needed = "restrict_process() and lockdown.restrict_files"
+    assert attempt(needed, action.format(tmp_path), arguments) == result

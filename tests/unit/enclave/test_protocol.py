@@ -54,7 +54,7 @@ HOST_MESSAGES: list[HostMessage] = [
     SignBatch(1, A20, (SIGNED, SIGNED)),
 ]
 ENCLAVE_MESSAGES: list[EnclaveMessage] = [
-    Description(A20, B32, B32, ("js", "wasm"), Limits()),
+    Description(A20, B32, B32, "simulated", ("js", "wasm"), Limits()),
     Quote(b"quote"),
     Need(B32),
     ReceiptReply(B32, Outcome.COMPLETED, b"output", 5, A20, A20, S64, ("line", "zweite Zeile ü")),

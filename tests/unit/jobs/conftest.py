@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -72,7 +73,7 @@ class Bench:
     def execute(self) -> ExecuteDependencies:
         programs = RegisteredPrograms(self.registry, self.content)
         payee = Address(RELAY.address)
-        return ExecuteDependencies(self.store.requests, programs, lambda: self.enclave, self.queue, payee, self.now_ms)
+        return ExecuteDependencies(self.store, programs, lambda: self.enclave, self.queue, payee, self.now_ms)
 
     @property
     def submit(self) -> SubmitDependencies:
@@ -111,14 +112,20 @@ class Bench:
         return self.get(request_id).state
 
 
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
+@contextlib.contextmanager
+def open_bench(directory: Path) -> Iterator[Bench]:
     clock = [1_700_000_000_000]
-    with Store.open(f"sqlite:///{tmp_path}/pool.sqlite", create=True) as store:
+    with Store.open(f"sqlite:///{directory}/pool.sqlite", create=True) as store:
         store.chain.adopt(Identity(31337, a_request().coprocessor, START))
         node = FakeNode(RELAY)
         policy = FeePolicy(10**11, 10**9)
         submitter = Submitter(node, store.journal, RELAY, 31337, policy, lambda: clock[0])
         registry = FakeRegistry({PROGRAM.program_id: (PROGRAM, MANIFEST, CODE)})
-        content = ContentStore(tmp_path / "content")
+        content = ContentStore(directory / "content")
         yield Bench(store, FakeQueue(), FakeEnclave(), registry, content, node, submitter, clock)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    with open_bench(tmp_path) as opened:
+        yield opened
