@@ -73,9 +73,8 @@ def _make_venv() -> None:
     uv = UV_VENV / "bin" / "uv"
     if not uv.exists():
         _run([sys.executable, "-m", "venv", UV_VENV])
-        _run(
-            [UV_VENV / "bin" / "python", "-m", "pip", "install", "--quiet", "--require-hashes", "-r", "scripts/uv.lock"]
-        )
+    pip = [UV_VENV / "bin" / "python", "-m", "pip", "install", "--quiet"]
+    _run([*pip, "--require-hashes", "-r", "scripts/uv.lock"])
     if not (BIN / "python").exists():
         _run([uv, "venv", "--quiet", "--python", sys.executable, VENV])
     _run([uv, "pip", "sync", "--quiet", "--require-hashes", "requirements.lock"], env=environment())
@@ -92,6 +91,10 @@ def _build_contracts() -> None:
     _run([BIN / "python", "scripts/build_contracts.py"], env=environment())
 
 
+def _build_quickjs() -> None:
+    _run([BIN / "python", "scripts/build_quickjs.py"], env=environment())
+
+
 def _build_engine() -> None:
     _run([BIN / "python", "-m", "oracle.enclave.build"], env=environment())
 
@@ -105,13 +108,16 @@ def _install_package() -> None:
     command.chmod(0o755)
 
 
+QUICKJS_INPUTS = ("oracle/enclave/quickjs", "scripts/build_quickjs.py", "scripts/quickjs.lock", "requirements.lock")
+
 # step, what it depends on, how it is done; in this order
 STEPS: tuple[tuple[str, tuple[str, ...], Callable[[], None]], ...] = (
     ("Python packages", ("requirements.lock", "scripts/uv.lock"), _make_venv),
     ("adyton command", ("scripts/toolchain.py",), _install_package),
-    ("Foundry, solc and JavaScript engine packages", ("package-lock.json", ".npmrc"), _install_npm),
+    ("Foundry and solc packages", ("package-lock.json", ".npmrc"), _install_npm),
     ("contracts", ("contracts", "foundry.toml", "package-lock.json", "scripts/build_contracts.py"), _build_contracts),
-    ("JavaScript engine snapshot", ("oracle/enclave", "requirements.lock", "package-lock.json"), _build_engine),
+    ("JavaScript engine", QUICKJS_INPUTS, _build_quickjs),
+    ("JavaScript engine snapshot", ("oracle/enclave", "requirements.lock", "build/quickjs"), _build_engine),
 )
 
 
