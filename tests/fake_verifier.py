@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -68,6 +69,15 @@ class FakeVerifier:
         method = re.sub("[A-Z]", lambda letter: f"_{letter[0].lower()}", name)
         getattr(self, f"_{method}")(*decode(inputs, data[4:]))
         self.taken.append(name)
+
+    def refusal(self, data: bytes) -> RevertedError | None:
+        """Why it would refuse this transaction now; calls of other contracts it does not judge."""
+        if data[:4] in _FUNCTIONS:
+            try:
+                copy.deepcopy(self).call(data)
+            except RevertedError as error:
+                return error
+        return None
 
     def _at(self, *slot: object) -> Document:
         return self._documents.get(slot, _NONE)

@@ -83,16 +83,16 @@ class World:
         return self.bench.store.journal.sent(Address(RELAY.address))
 
     def mine(self) -> None:
-        """Everything that is in flight is mined, and succeeds."""
+        """Everything that is in flight is mined. What the verifier has meanwhile from elsewhere reverts."""
         for transaction in self.sent:
-            newest = transaction.newest
-            if newest.kind is TransactionKind.COLLATERAL:
+            newest, refusal = transaction.newest, self.verifier.refusal(transaction.newest.data)
+            if newest.kind is TransactionKind.COLLATERAL and refusal is None:
                 self.verifier.call(newest.data)
-            else:
+            elif newest.kind is TransactionKind.REGISTER:
                 documents = self.verifier._documents.values()
                 until_s = min(self.now_s + MAX_AGE_S, *(document.valid_until_s for document in documents))
                 self.registry.live[self.signer] = max(until_s, self.registry.live_until(self.signer))
-            self.bench.node.mine(newest.hash)
+            self.bench.node.mine(newest.hash, succeeded=refusal is None)
         self.bench.submitter.tend()
 
     def travel(self, seconds: int) -> None:
@@ -114,6 +114,7 @@ class World:
 
 def open_world(bench: Bench) -> World:
     verifier, source, registry = FakeVerifier(bench.clock[0] // 1_000), FakeSource(PKI), FakeEnclaveRegistry()
+    bench.node.refuses = verifier.refusal
     woken: list[Address] = []
     collateral = CollateralDependencies(
         source, verifier, bench.store, bench.queue, lambda: bench.clock[0] // 1_000, bench.now_ms
