@@ -144,12 +144,23 @@ def _send_without_the_refused(dependencies: SubmitDependencies, batch: Sequence[
 
 
 def _refuse(dependencies: SubmitDependencies, item: Item, error: Exception) -> None:
-    stored, _ = item
+    stored, receipt = item
     _LOG.warning("not accepted now: %s", error, extra={"request_id": hex_of(stored.request_id)})
     if _is_about_the_enclave(error):
-        dependencies.store.requests.note(stored.request_id, str(error))  # with the next enclave's registration it goes
+        dependencies.store.requests.note(stored.request_id, str(error))  # with its enclave's registration it goes
+        _notice_death(dependencies, receipt.signer, error)
     else:
         dependencies.store.outbox.postpone(stored.request_id, _later_ms(dependencies, item), str(error))
+
+
+def _notice_death(dependencies: SubmitDependencies, signer: Address, error: Exception) -> None:
+    """
+    The chain does not count what we believe to be registered. Its worker would notice as well, unless the enclave has
+    ended meanwhile; if it has not, the worker puts it right.
+    """
+    known = dependencies.store.enclaves.get(signer)
+    if known is not None and known.live_until_s:
+        dependencies.store.enclaves.record_dead(signer, str(error))
 
 
 def _is_about_the_enclave(error: Exception) -> bool:

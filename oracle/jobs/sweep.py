@@ -45,6 +45,10 @@ def sweep(dependencies: SweepDependencies) -> int:
     if late:
         _LOG.warning("%d requests are too near their deadline to be served", late)
         metrics.count("woken_by_sweep", late, state="late")
+    again = store.requests.execute_again(now_ms, least_s, dependencies.limit)
+    if again:
+        _LOG.warning("%d receipts are by enclaves that are gone: their requests are executed again", len(again))
+        metrics.count("woken_by_sweep", len(again), state="orphaned")
     woken = _wake_due(dependencies, now_ms, least_s)
     for request_id in _overdue(dependencies, now_ms) if dependencies.expires_overdue else ():
         queue.expire(request_id)

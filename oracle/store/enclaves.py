@@ -14,6 +14,18 @@ from oracle.types.ids import Address, MeasurementId
 _KEPT = ("signer", "live_until_s", "refusal", "refused_at_ms")  # by a new quote
 MAX_REASON = 500  # characters kept
 _UNDER_WAY = (EnclaveState.SUPPLYING, EnclaveState.ATTESTED, EnclaveState.SUBMITTED)
+_NOW_S = func.coalesce(select(func.max(blocks.c.timestamp_s)).scalar_subquery(), 0)
+_IS_LIVE = enclaves.c.live_until_s >= _NOW_S
+_COUNTS = (enclaves.c.state.in_(_UNDER_WAY) & enclaves.c.refusal.is_(None)) | _IS_LIVE
+
+
+def is_lost(gone_since_ms: int) -> ColumnElement[bool]:
+    """
+    Whether no receipt by an enclave, a row of `enclaves`, will ever be accepted: it does not count, or it has been
+    waiting for collateral since before `gone_since_ms`, without the new quote that one which runs makes every minute.
+    """
+    waits = (enclaves.c.state == EnclaveState.SUPPLYING) & (enclaves.c.seen_at_ms <= gone_since_ms) & ~_IS_LIVE
+    return ~_COUNTS | waits
 
 
 class Enclaves:
@@ -68,11 +80,8 @@ class Enclaves:
         Whether it is worth while to have `signer` sign: it is live by the clock of the last block read, or being
         registered and not refused so far. True if nothing is known of it.
         """
-        now_s = select(func.max(blocks.c.timestamp_s)).scalar_subquery()
-        is_hopeful = enclaves.c.state.in_(_UNDER_WAY) & enclaves.c.refusal.is_(None)
-        counts = is_hopeful | (enclaves.c.live_until_s >= func.coalesce(now_s, 0))
         with self._database.read() as connection:
-            found = connection.execute(select(counts).where(enclaves.c.signer == signer)).scalar()
+            found = connection.execute(select(_COUNTS).where(enclaves.c.signer == signer)).scalar()
         return True if found is None else bool(found)
 
     def _set(self, signer: Address, state: EnclaveState | ColumnElement[str], **values: object) -> bool:

@@ -10,19 +10,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Update, and_, bindparam, func, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Update, and_, bindparam, delete, func, or_, select, update
 
 from oracle.crypto.hashing import keccak256
 from oracle.store.consumers import MAX_PENDING_PER_CONSUMER, Room, Served, announce, settle_account
 from oracle.store.database import Database
+from oracle.store.enclaves import is_lost
 from oracle.store.rows import RequestState, StoredReceipt, StoredRequest, TransactionState
-from oracle.store.schema import blocks, inputs, receipts, requests, transactions
+from oracle.store.schema import blocks, enclaves, inputs, receipts, requests, transactions
 from oracle.types.finality import Finality
 from oracle.types.ids import Address, PoolId, ProgramId, RequestId
 from oracle.types.receipt import Outcome, Receipt
 from oracle.types.request import Request
 
 TOO_LATE = "its deadline is too near to settle it"
+ORPHANED = "its enclave ended before the receipt was accepted"
+UNKNOWN_AFTER_MS = 10_000  # a worker makes its enclaves known within a second
+GONE_AFTER_MS = 90_000  # an enclave that waits for collateral is attested again every minute
 _MAX_BACKOFF_MS = 60_000
 _MOST_PENDING = 100  # per sweep: any one of them wakes a worker, which then takes whatever there is
 _OPEN = (RequestState.SEEN, RequestState.PENDING, RequestState.EXECUTED, RequestState.SUBMITTED, RequestState.FAILED)
@@ -190,6 +194,47 @@ class Requests:
                     )
                 )
         return ids
+
+    def execute_again(self, now_ms: int, least_deadline_s: int, limit: int) -> list[RequestId]:
+        """
+        EXECUTED -> PENDING, without the receipt, for up to `limit` requests that nobody holds and whose receipt will
+        never be accepted: its enclave is lost, or ended before anything was written down about it.
+        """
+        unknown = enclaves.c.signer.is_(None) & (requests.c.executed_at_ms <= now_ms - UNKNOWN_AFTER_MS)
+        lost = enclaves.c.signer.is_not(None) & is_lost(now_ms - GONE_AFTER_MS)
+        free = (
+            requests.c.state == RequestState.EXECUTED,
+            requests.c.held_until_ms <= now_ms,
+            requests.c.deadline_s >= least_deadline_s,
+            requests.c.block_number.is_not(None),
+        )
+        back = update(requests).values(
+            state=RequestState.PENDING,
+            reason=ORPHANED,
+            executed_at_ms=None,
+            due_at_ms=now_ms,
+            held_until_ms=0,
+            held_by=None,
+            attempts=0,
+        )
+        with self._database.write() as connection:
+            rows = connection.execute(
+                select(requests.c.request_id, requests.c.consumer)
+                .join(receipts, receipts.c.request_id == requests.c.request_id)
+                .outerjoin(enclaves, enclaves.c.signer == receipts.c.signer)
+                .where(*free, or_(unknown, lost))
+                .limit(limit)
+                .with_for_update(of=requests, skip_locked=True)
+            ).all()
+            moved = [
+                row
+                for row in rows
+                if connection.execute(back.where(requests.c.request_id == row.request_id, *free)).rowcount
+            ]
+            for row in moved:
+                connection.execute(delete(receipts).where(receipts.c.request_id == row.request_id))
+            announce(self._database, connection, {row.consumer for row in moved})
+        return [RequestId(row.request_id) for row in moved]
 
     def take_expirable(self, now_s: int, now_ms: int, wait_ms: int, limit: int) -> list[RequestId]:
         """Up to `limit` open requests whose deadline is before `now_s`, the oldest first, each once per wait."""

@@ -20,6 +20,7 @@ class RequestState(StrEnum):
                              │  ^                       ^                      │
                              v  └──jobs.sweep──┐        └──────submitter───────┘  (its transaction was reverted or
                            FAILED ─────────────┘                                   skipped it)
+        EXECUTED ──jobs.sweep──> PENDING        (its enclave is gone, and not registered)
         any of them ──watcher──> SETTLED | EXPIRED            (and back, when a reorganisation removes the event)
     """
 

@@ -21,13 +21,13 @@ from oracle.jobs.profit import Offer, paying
 from oracle.jobs.sharing import rank, turn_ms
 from oracle.jobs.submit import GIVEN_UP, expire, submit
 from oracle.jobs.sweep import sweep
-from oracle.store.rows import RequestState
+from oracle.store.rows import EnclaveState, RequestState, StoredEnclave
 from oracle.store.schema import receipts
 from oracle.types.ids import Address, PoolId, RequestId
 from oracle.types.pool import Pool
 from oracle.types.receipt import batch_digest
 from oracle.types.transaction import TransactionKind
-from tests.fakes import FakeEnclave
+from tests.fakes import MEASUREMENT, FakeEnclave
 from tests.unit.jobs.conftest import RELAY, START, Bench
 
 
@@ -159,6 +159,28 @@ def test_submit_enclave_that_is_not_registered_yet_is_asked_about_once(bench: Be
     bench.node.reverts = None
     submit(bench.submit, ids[4])
     assert [count for _, count, _ in sent(bench)] == [8]
+
+
+def test_submit_registration_that_the_chain_lost_the_request_is_executed_again(bench: Bench) -> None:
+    """P1: a reorganisation took it, and the enclave that could make another has ended."""
+    request_id, signer = executed(bench), Address(bench.enclave.key.address)
+    operator, now_ms = Address(RELAY.address), bench.now_ms()
+    known = StoredEnclave(
+        signer, b"\x05" * 32, MEASUREMENT, operator, EnclaveState.LIVE, b"quote", 10, 2**40, now_ms
+    )
+    bench.store.enclaves.record_quote(known)
+    bench.node.reverts = RevertedError("SignerUnknown", (signer,))
+    sweep(bench.sweep)
+    assert bench.state(request_id) is RequestState.EXECUTED
+    submit(bench.submit, request_id)
+    bench.queue.woken.clear()
+    sweep(bench.sweep)
+    assert bench.state(request_id) is RequestState.PENDING
+    assert ("execute", b"") in bench.queue.woken
+    bench.enclave, bench.node.reverts = FakeEnclave(), None
+    work(bench.execute)
+    submit(bench.submit, request_id)
+    assert bench.state(request_id) is RequestState.SUBMITTED
 
 
 def test_submit_that_does_not_pay_waits_until_the_base_fee_falls(bench: Bench) -> None:
