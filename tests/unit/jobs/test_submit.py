@@ -165,9 +165,7 @@ def test_submit_registration_that_the_chain_lost_the_request_is_executed_again(b
     """P1: a reorganisation took it, and the enclave that could make another has ended."""
     request_id, signer = executed(bench), Address(bench.enclave.key.address)
     operator, now_ms = Address(RELAY.address), bench.now_ms()
-    known = StoredEnclave(
-        signer, b"\x05" * 32, MEASUREMENT, operator, EnclaveState.LIVE, b"quote", 10, 2**40, now_ms
-    )
+    known = StoredEnclave(signer, b"\x05" * 32, MEASUREMENT, operator, EnclaveState.LIVE, b"quote", 10, 2**40, now_ms)
     bench.store.enclaves.record_quote(known)
     bench.node.reverts = RevertedError("SignerUnknown", (signer,))
     sweep(bench.sweep)
