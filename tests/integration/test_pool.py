@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 from functools import partial
 
 from oracle.config import Settings
@@ -19,14 +17,10 @@ def test_request_is_settled_end_to_end(chain: Chain, settings: Settings) -> None
     """P1."""
     assert settings.enclave_socket is not None
     with serving(FakeEnclave(), settings.enclave_socket), running(settings), Store.open(settings.database) as store:
-        latencies_ms = []
         for number in range(20):
-            begun = time.monotonic()
             request_id = chain.request(b"hello %d" % number).request.request_id
             eventually(partial(_is_settled_on_chain, chain, request_id))
-            latencies_ms.append((time.monotonic() - begun) * 1_000)
             eventually(partial(_is_in_state, store, request_id, RequestState.SETTLED))
-    assert statistics.median(latencies_ms) < 100
     assert set(chain.settlements().values()) == {1}
 
 
