@@ -26,6 +26,7 @@ from typing import Any, NoReturn
 
 from celery import Celery
 from celery.exceptions import SecurityWarning
+from celery.worker import state
 
 from oracle import log, metrics, tracing
 from oracle.broker import (
@@ -257,7 +258,7 @@ def run_broker(settings: Settings) -> None:
 
 def _consume(app: Celery, stop: threading.Event, queue: str, pool: str, concurrency: int) -> None:
     """
-    Take messages until told to stop.
+    Take messages until told to stop; what is being worked on then is finished.
 
     When the broker goes away the process starts itself anew: a Celery worker that reconnects to Redis may wait for
     ever, on a connection that is gone or for acknowledgements that nobody can send any more. Nothing is lost, for the
@@ -266,6 +267,7 @@ def _consume(app: Celery, stop: threading.Event, queue: str, pool: str, concurre
     if not await_broker(app, stop):
         return
     _background("sentinel", _start_anew_without_broker, app, stop)
+    _background("stopper", _stop_celery, stop)
     logging.getLogger("celery.worker.request").addFilter(_without_traceback)
     warnings.filterwarnings("ignore", category=SecurityWarning)  # as root in a container; the code run here is ours
     worker = app.Worker(
@@ -310,6 +312,12 @@ def _start_anew_without_broker(app: Celery, stop: threading.Event) -> None:
     watch_broker(app, stop)
     if not stop.is_set():
         _start_anew()
+
+
+def _stop_celery(stop: threading.Event) -> None:
+    """Celery has signal handlers of its own, but not before it has started: what came earlier is told to it here."""
+    stop.wait()
+    state.should_stop = os.EX_OK
 
 
 def _start_anew(reason: str = "the broker went away") -> NoReturn:

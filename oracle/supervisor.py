@@ -37,7 +37,7 @@ _POLL_S = 0.05
 _READY_POLL_S = 0.02
 _STEADY_AFTER_S = 10.0
 _BACKOFF_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
-_STOP_WITHIN_S = 10.0
+_STOP_WITHIN_S = 10.0  # and the longest job, which a worker that is told to stop still finishes
 _BROKER_WITHIN_S = 15.0
 
 
@@ -142,7 +142,7 @@ class Supervisor:
 
     def _end(self) -> None:
         """Ask the children to end, then make them: first those that use the others, enclaves next, the broker last."""
-        deadline = time.monotonic() + _STOP_WITHIN_S
+        deadline = time.monotonic() + _STOP_WITHIN_S + self._settings.ceiling_wall_time_ms / 1_000
         for names in (("watcher", "submitter", "worker"), ("enclave",), ("broker",)):
             running_now = [c.process for c in self._children if c.process is not None and c.arguments[0] in names]
             for process in running_now:
