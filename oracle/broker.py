@@ -27,12 +27,14 @@ from oracle.errors import ConfigurationError
 from oracle.types.ids import Address, RequestId, hex_of
 
 _LOG = logging.getLogger(__name__)
+_ONE_ATTEMPT = {"max_retries": 0, "interval_start": 0, "interval_step": 0, "interval_max": 0}  # to connect
 _REDIS_OPTIONS = {
     "visibility_timeout": 60,  # seconds until an unacknowledged message is delivered again
     "unacked_restore_interval": 1,
     "unacked_restore_throttle": 1,
     "unacked_mutex_expire": 5,  # a worker killed while it restores must not block the others for 5 minutes
     "socket_connect_timeout": 5,
+    "socket_timeout": 10,  # a broker whose link was cut says nothing
     "socket_keepalive": True,
     "health_check_interval": 10,
 }
@@ -60,7 +62,8 @@ def celery_app(settings: Settings) -> Celery:
         worker_prefetch_multiplier=1,
         task_ignore_result=True,
         task_publish_retry=False,
-        broker_transport_options=_REDIS_OPTIONS if settings.broker.startswith(("redis", "unix")) else {},
+        broker_transport_options=_ONE_ATTEMPT
+        | (_REDIS_OPTIONS if settings.broker.startswith(("redis", "unix")) else {}),
         broker_connection_retry_on_startup=True,
         broker_connection_retry=False,  # see oracle.parts: it starts anew instead
         broker_connection_timeout=5,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from kombu.exceptions import OperationalError
 
 from oracle import metrics
 from oracle.broker import CeleryQueue, _server_binary, celery_app, is_listening
@@ -102,6 +105,32 @@ def test_send_to_a_broker_that_is_away_raises_nothing_and_works_again_later(
     finally:
         again.kill()
         again.wait()
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0", "redis+socket:///nowhere.sock", "amqp://127.0.0.1:1//"])
+def test_depth_of_a_broker_that_is_away_is_an_error_at_once(url: str) -> None:
+    queue = CeleryQueue(celery_app(Settings(broker_url=url, coprocessor="0x" + "11" * 20)))
+    began = time.monotonic()
+    with pytest.raises(OperationalError):
+        queue.depth("execute")
+    queue.execute()
+    assert time.monotonic() - began < 2
+
+
+STOPPED_EARLY = """
+import sys, threading
+from oracle import parts
+from oracle.broker import celery_app
+from oracle.config import Settings
+stop = threading.Event()
+parts.await_broker = lambda app, stop: stop.set() or True
+parts._consume(celery_app(Settings(broker_url=sys.argv[1])), stop, "q", "threads", 1)
+"""
+
+
+def test_consume_told_to_stop_before_celery_started_ends(queue: CeleryQueue) -> None:
+    command = [sys.executable, "-c", STOPPED_EARLY, queue.app.conf.broker_url]
+    assert subprocess.run(command, timeout=30, check=False, capture_output=True).returncode == 0
 
 
 def test_two_pools_on_one_broker_do_not_see_each_others_messages(queue: CeleryQueue, tmp_path: Path) -> None:
