@@ -3,8 +3,8 @@ Open a database and run transactions on it.
 
 SQLite by default: WAL, foreign keys, a busy timeout, and `BEGIN IMMEDIATE` for writers, so that a read never turns
 into a lost write lock half way. `synchronous=NORMAL` survives kill -9 of any process; a power cut may cost the last
-commits, all of which the chain can tell again. PostgreSQL by URL, through psycopg 3. Errors of either become those of
-`oracle.store.errors`.
+commits, all of which the chain can tell again. PostgreSQL by URL, through psycopg 3; neither we nor the server wait for
+the other side of a cut link. Errors of either become those of `oracle.store.errors`.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from oracle.store.errors import RowTakenError, StoreLockedError, StoreMissingErr
 
 BUSY_TIMEOUT_S = 10.0
 _WRITE = "adyton_write"
+_GONE_AFTER_MS = 10_000  # a host whose link was cut: for how long to wait for what it should have confirmed
+_KEEPALIVES = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}  # seconds
 
 
 class Database:
@@ -140,6 +142,20 @@ def _prepare_file(path: Path, *, create: bool) -> None:
         raise StoreUnreachableError(f"cannot make the directory of the database {path}: {error}") from error
 
 
+def _options(busy_timeout_s: float) -> str:
+    """
+    What the server shall do in a session of ours. A host that is lost in the middle of a transaction must not keep its
+    locks for hours: the server ends that session before those who wait for the locks give up.
+    """
+    values = {
+        "lock_timeout": int(busy_timeout_s * 1_000),
+        "idle_in_transaction_session_timeout": int(busy_timeout_s * 500),
+        "tcp_user_timeout": _GONE_AFTER_MS,
+        **{f"tcp_{name}": seconds for name, seconds in _KEEPALIVES.items()},
+    }
+    return " ".join(f"-c {name}={value}" for name, value in values.items())
+
+
 def _engine(url: URL, busy_timeout_s: float) -> Engine:
     if url.get_backend_name() == "postgresql":
         return create_engine(
@@ -148,7 +164,9 @@ def _engine(url: URL, busy_timeout_s: float) -> Engine:
             connect_args={
                 "connect_timeout": 10,
                 "client_encoding": "utf8",
-                "options": f"-c lock_timeout={int(busy_timeout_s * 1000)}",
+                "tcp_user_timeout": _GONE_AFTER_MS,
+                **_KEEPALIVES,
+                "options": _options(busy_timeout_s),
             },
         )
     engine = create_engine(url, connect_args={"timeout": busy_timeout_s})

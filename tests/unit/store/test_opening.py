@@ -17,7 +17,9 @@ from oracle.store.errors import (
 from oracle.store.rows import Identity
 from oracle.store.store import Store
 from tests.fakes import a_request
-from tests.unit.store.conftest import START
+from tests.unit.store.conftest import START, new_database
+
+TOUCH = "UPDATE identity SET schema_version = schema_version"
 
 
 def test_open_missing_file_without_create_is_refused(tmp_path: Path) -> None:
@@ -100,3 +102,23 @@ def test_write_after_the_file_was_removed_is_refused(tmp_path: Path) -> None:
         path.unlink()
         with pytest.raises(StoreMissingError, match="removed"):
             store.chain.identity()
+
+
+def write_past_silence(lost: Store, other: Store) -> None:
+    """One holds a lock and says nothing, the other wants it, then the first goes on."""
+    with lost.database.write() as silent:
+        silent.exec_driver_sql(TOUCH)
+        with other.database.write() as connection:
+            connection.exec_driver_sql(TOUCH)
+        silent.exec_driver_sql(TOUCH)
+
+
+def test_write_of_a_host_that_is_lost_in_it_ends_and_others_go_on(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """P4: nobody will ever tell the server that it is gone."""
+    url = new_database("postgresql", request, tmp_path)
+    with Store.open(url, create=True, busy_timeout_s=0.5) as lost, Store.open(url) as other:
+        with pytest.raises(StoreUnreachableError):
+            write_past_silence(lost, other)
+        assert lost.chain.identity() is None
