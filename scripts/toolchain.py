@@ -77,7 +77,9 @@ def _make_venv() -> None:
     _run([*pip, "--require-hashes", "-r", "scripts/uv.lock"])
     if not (BIN / "python").exists():
         _run([uv, "venv", "--quiet", "--python", sys.executable, VENV])
-    _run([uv, "pip", "sync", "--quiet", "--require-hashes", "requirements.lock"], env=environment())
+    _run(
+        [uv, "pip", "sync", "--quiet", "--compile-bytecode", "--require-hashes", "requirements.lock"], env=environment()
+    )
 
 
 def _install_npm() -> None:
