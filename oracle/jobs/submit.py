@@ -106,8 +106,8 @@ def submit(dependencies: SubmitDependencies, request_id: RequestId) -> None:
 
 def _deliver(dependencies: SubmitDependencies, batch: Sequence[Item]) -> list[RequestId]:
     """Send what can go now of what we hold, in one transaction. Returns the requests that went."""
-    if not dependencies.store.enclaves.counts(batch[0][1].signer):
-        return []  # its registration ended: that costs no gas
+    if not dependencies.store.enclaves.may_deliver(batch[0][1].signer):
+        return []  # its registration ended, or is not sent yet: then its worker wakes all that wait
     ready = _whose_turn_it_is(dependencies, batch)
     ready = _that_pay(dependencies, dependencies.deliveries.fitting(ready) if ready else ready)
     if len(ready) > 1:
@@ -192,6 +192,8 @@ def _that_never_failed(dependencies: SubmitDependencies, batch: Sequence[Item]) 
             good.append(item)
         for _, error in refused:
             _refuse(dependencies, item, error)
+            if _is_about_the_enclave(error):
+                return []  # so it is for the others
     return good
 
 

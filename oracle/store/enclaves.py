@@ -84,6 +84,16 @@ class Enclaves:
             found = connection.execute(select(_COUNTS).where(enclaves.c.signer == signer)).scalar()
         return True if found is None else bool(found)
 
+    def may_deliver(self, signer: Address) -> bool:
+        """
+        Whether the chain may accept now what `signer` signed: it is live, or its registration is sent. True if nothing
+        is known of it.
+        """
+        is_sent = (enclaves.c.state == EnclaveState.SUBMITTED) & enclaves.c.refusal.is_(None)
+        with self._database.read() as connection:
+            found = connection.execute(select(is_sent | _IS_LIVE).where(enclaves.c.signer == signer)).scalar()
+        return True if found is None else bool(found)
+
     def _set(self, signer: Address, state: EnclaveState | ColumnElement[str], **values: object) -> bool:
         with self._database.write() as connection:
             return bool(

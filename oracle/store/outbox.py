@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, func, or_, select, update
 
 from oracle.crypto.hashing import keccak256
 from oracle.store.database import Database
 from oracle.store.requests import stored_request
 from oracle.store.rows import RequestState, StoredReceipt, StoredRequest
-from oracle.store.schema import receipts, requests
+from oracle.store.schema import blocks, receipts, requests
 from oracle.types.ids import Address, RequestId
 from oracle.types.receipt import Outcome, Receipt
 
@@ -35,6 +35,7 @@ class Outbox:
         """
         `first`, if it is EXECUTED and nobody else holds it, and up to `limit` in all that can go with it: of the same
         enclave, pool and payee, the oldest first, held by nobody, not postponed. `holder` holds them until `until_ms`.
+        None of them is past its deadline by the chain's clock: that would be refused.
         """
         where = {"first": first, "holder": holder, "now_ms": now_ms, "limit": limit}
         with self._database.write() as connection:
@@ -98,7 +99,12 @@ _RECEIPT = [
 ]
 
 
-_EXECUTED = (requests.c.state == RequestState.EXECUTED, requests.c.block_number.is_not(None))
+_NOW_S = func.coalesce(select(func.max(blocks.c.timestamp_s)).scalar_subquery(), 0)
+_EXECUTED = (
+    requests.c.state == RequestState.EXECUTED,
+    requests.c.block_number.is_not(None),
+    requests.c.deadline_s >= _NOW_S,
+)
 _NOT_WAITING = or_(requests.c.held_until_ms <= bindparam("now_ms"), requests.c.held_by == bindparam("holder"))
 _ITEMS = select(requests, *_RECEIPT).join(receipts, receipts.c.request_id == requests.c.request_id).where(*_EXECUTED)
 _TAKE_LIKE = (
@@ -119,6 +125,7 @@ _TAKE = (
         and_(
             _HEAD.c.request_id == bindparam("first"),
             _HEAD.c.state == RequestState.EXECUTED,
+            _HEAD.c.deadline_s >= _NOW_S,
             or_(
                 _HEAD.c.held_by.is_(None),
                 _HEAD.c.held_by == bindparam("holder"),

@@ -161,6 +161,26 @@ def test_submit_enclave_that_is_not_registered_yet_is_asked_about_once(bench: Be
     assert [count for _, count, _ in sent(bench)] == [8]
 
 
+def test_submit_backlog_of_an_enclave_that_is_not_registered_is_asked_about_once_per_call(bench: Bench) -> None:
+    """However often each failed before: a flood of calls about them would keep the registration itself waiting."""
+    ids = [executed(bench, number) for number in range(8)]
+    bench.node.reverts = RevertedError("SignerUnknown", (b"\x01" * 20,))
+    for _ in range(2):
+        for request_id in ids:
+            submit(bench.submit, request_id)
+    assert bench.node.simulations == 16
+
+
+def test_submit_past_the_deadline_nothing_is_asked(bench: Bench) -> None:
+    late, good = executed(bench, 0, deadline_s=START.timestamp_s + 100), executed(bench, 1)
+    bench.advance(timestamp_s=START.timestamp_s + 101)
+    submit(bench.submit, late)
+    assert bench.node.simulations == 0
+    submit(bench.submit, good)
+    assert bench.state(late) is RequestState.EXECUTED
+    assert [count for _, count, _ in sent(bench)] == [1]
+
+
 def test_submit_registration_that_the_chain_lost_the_request_is_executed_again(bench: Bench) -> None:
     """P1: a reorganisation took it, and the enclave that could make another has ended."""
     request_id, signer = executed(bench), Address(bench.enclave.key.address)

@@ -58,3 +58,17 @@ def test_counts_through_a_renewal_and_its_refusal(store: Store) -> None:
     assert found is not None
     assert (found.state, found.refusal, found.refused_at_ms) == (EnclaveState.LIVE, "r" * 500, 2_000)
     assert store.enclaves.counts(SIGNER)
+
+
+def test_may_deliver_once_the_registration_is_sent_and_until_it_ends(store: Store) -> None:
+    assert store.enclaves.may_deliver(SIGNER)  # nothing is known of it
+    for state in (EnclaveState.SUPPLYING, EnclaveState.ATTESTED):
+        store.enclaves.record_quote(enclave(state))
+        assert not store.enclaves.may_deliver(SIGNER)
+    store.enclaves.record_quote(enclave(EnclaveState.SUBMITTED))
+    assert store.enclaves.may_deliver(SIGNER)
+    store.enclaves.record_live(SIGNER, START.timestamp_s, 2_000)
+    store.enclaves.record_quote(enclave(EnclaveState.ATTESTED))  # renewed while it counts
+    assert store.enclaves.may_deliver(SIGNER)
+    store.enclaves.record_dead(SIGNER, "revoked")
+    assert not store.enclaves.may_deliver(SIGNER)
