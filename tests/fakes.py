@@ -175,6 +175,7 @@ class FakeNode:
         self.unreachable = False
         self.deaf = False  # loses what is broadcast
         self.mute = False  # refuses what is broadcast
+        self.during_inclusions: Callable[[], None] = lambda: None
 
     def account(self, address: Address) -> AccountState:
         self._maybe_fail()
@@ -199,9 +200,10 @@ class FakeNode:
         if not self.deaf:
             self.pool[keccak256(raw)] = raw
 
-    def inclusion(self, hashes: Sequence[bytes]) -> Inclusion | None:
+    def inclusions(self, each: Sequence[Sequence[bytes]]) -> list[Inclusion | None]:
         self._maybe_fail()
-        return next((self.mined[value] for value in hashes if value in self.mined), None)
+        self.during_inclusions()
+        return [next((self.mined[value] for value in hashes if value in self.mined), None) for hashes in each]
 
     def mine(self, transaction_hash: bytes, *, succeeded: bool = True) -> None:
         """Include one transaction of the pool in a new block."""

@@ -55,10 +55,15 @@ class RpcNode:
         """Hand over a signed transaction, to every node; having it already is fine."""
         self.rpc.each(lambda rpc: _send(rpc, raw))
 
-    def inclusion(self, hashes: Sequence[bytes]) -> Inclusion | None:
-        """Where one of these transactions was mined, or None."""
-        calls = [("eth_getTransactionReceipt", (hex_of(value),)) for value in hashes]
-        return self.rpc.agreed(lambda rpc: _first_inclusion(rpc.batch(calls)))
+    def inclusions(self, each: Sequence[Sequence[bytes]]) -> list[Inclusion | None]:
+        """For each nonce, given by the hashes of its transactions, where one of them was mined, or None."""
+        calls = [("eth_getTransactionReceipt", (hex_of(value),)) for hashes in each for value in hashes]
+
+        def read(rpc: Rpc) -> list[Inclusion | None]:
+            answers = iter(rpc.batch(calls))
+            return [_first_inclusion([next(answers) for _ in hashes]) for hashes in each]
+
+        return self.rpc.agreed(read) if calls else []
 
     def _agreed_nonce(self, address: Address, state: AccountState) -> AccountState:
         """One liar that names a nonce too high would make a gap that nothing fills."""

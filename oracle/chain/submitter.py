@@ -71,8 +71,8 @@ class Node(Protocol):
         """Hand over a signed transaction; having it already is fine."""
         ...
 
-    def inclusion(self, hashes: Sequence[bytes]) -> Inclusion | None:
-        """Where one of these transactions was mined, or None."""
+    def inclusions(self, each: Sequence[Sequence[bytes]]) -> list[Inclusion | None]:
+        """For each nonce, given by the hashes of its transactions, where one of them was mined, or None."""
         ...
 
 
@@ -246,16 +246,15 @@ class Submitter:
         See whether what was seen mined last still is, there and with that result: a reorganisation may have mined it
         anew. Returns how many were not.
         """
-        with self._lock:
-            moved = 0
-            for mined in self.journal.newest_mined(self.account, _RECHECKED):
-                found = self.node.inclusion(mined.sent.hashes)
-                where = None if found is None else (found.transaction_hash, found.block_number, found.succeeded)
-                if where is not None and where != (mined.hash, mined.block_number, mined.succeeded):
+        known, moved = self.journal.newest_mined(self.account, _RECHECKED), 0
+        found = self.node.inclusions([mined.sent.hashes for mined in known])  # others send meanwhile
+        for mined, where in zip(known, found, strict=True):
+            if _is_elsewhere(mined, where):
+                with self._lock:
                     self.journal.reopen(self.account, mined.sent.newest.nonce)
                     self._conclude(self.account, mined.sent)
-                    moved += 1
-            return moved
+                moved += 1
+        return moved
 
     def relieve(self) -> int:
         """
@@ -310,7 +309,7 @@ class Submitter:
 
     def _conclude(self, account: Address, sent: SentTransaction) -> None:
         nonce = sent.newest.nonce
-        mined = self.node.inclusion(sent.hashes)
+        (mined,) = self.node.inclusions([sent.hashes])
         if mined is not None:
             self.journal.conclude(
                 account,
@@ -354,6 +353,11 @@ class Submitter:
             self._unsent.add(signed.nonce)
         else:
             self._unsent.discard(signed.nonce)
+
+
+def _is_elsewhere(mined: MinedTransaction, found: Inclusion | None) -> bool:
+    where = None if found is None else (found.transaction_hash, found.block_number, found.succeeded)
+    return where is not None and where != (mined.hash, mined.block_number, mined.succeeded)
 
 
 def _about(signed: SignedTransaction) -> dict[str, object]:

@@ -343,6 +343,17 @@ def test_recheck_transaction_that_reverts_after_a_reorganisation_gives_its_reque
     assert bench.state(1) is RequestState.EXECUTED
 
 
+def test_recheck_asks_once_for_all_and_keeps_nobody_from_sending(bench: Bench) -> None:
+    """A node that takes its time must not stop deliveries."""
+    for number in range(5):
+        bench.node.mine(bench.send(number))
+    bench.submitter.tend()
+    was_locked: list[bool] = []
+    bench.node.during_inclusions = lambda: was_locked.append(bench.submitter._lock.locked())
+    assert bench.submitter.recheck() == 0
+    assert was_locked == [False]
+
+
 STEPS = st.lists(
     st.sampled_from(["send", "deaf", "hear", "away", "back", "crash", "mine", "revert", "unmine", "tend", "wait"]),
     max_size=50,
