@@ -24,7 +24,7 @@ _S = 1_000
 def document(store: Store, now_ms: int, latest: int) -> dict[str, Any]:
     """Everything, for one JSON object: money in wei, ages in seconds."""
     backlog, totals = store.statistics.backlog(now_ms), store.statistics.totals()
-    cursor = store.chain.cursor()
+    cursor, undelivered = store.chain.cursor(), store.statistics.undelivered()
     return {
         "requests": {state.value: count for state, count in store.requests.counts().items() if count},
         "queue": {
@@ -57,9 +57,10 @@ def document(store: Store, now_ms: int, latest: int) -> dict[str, Any]:
                 "signer": hex_of(enclave.signer),
                 "state": enclave.state.value,
                 "live_until_s": enclave.live_until_s,
+                "undelivered": undelivered.get(enclave.signer, 0),
                 "refusal": enclave.refusal,
             }
-            for enclave in store.enclaves.all()
+            for enclave in store.enclaves.newest(latest)
         ],
         "latest": [_request(stored) for stored in store.requests.latest(latest)],
     }

@@ -28,7 +28,6 @@ from oracle.config import ENVIRONMENT_PREFIX, Settings
 from oracle.errors import ConfigurationError
 from oracle.parts import EXIT_CONFIGURATION, METRICS_DIRECTORY, run_worker_alone, stop_on_signals
 from oracle.status import StoreReading
-from oracle.store.rows import EnclaveState
 from oracle.store.store import Store
 from oracle.wiring import enclave_sockets, now_ms
 
@@ -240,8 +239,7 @@ def is_ready(store: Store, since_ms: int = 0) -> bool:
 
     `since_ms` leaves out enclaves that were last seen before: those of an earlier run.
     """
-    live = (e for e in store.enclaves.all() if e.state is EnclaveState.LIVE and e.seen_at_ms >= since_ms)
-    return store.chain.identity() is not None and any(live)
+    return store.chain.identity() is not None and store.enclaves.is_any_live(since_ms)
 
 
 def _enclave_parts(settings: Settings) -> list[tuple[str, ...]]:

@@ -68,7 +68,7 @@ class Log(Protocol):
         ...
 
     def release(self, expected: BlockRef, heights: Heights, due_at_ms: int) -> list[RequestId]:
-        """Requests that need not wait any longer."""
+        """Some of the requests that need not wait any longer, until there are none."""
         ...
 
     def rewind(self, expected: BlockRef, ancestor: BlockRef) -> None:
@@ -143,8 +143,7 @@ class Watcher:
             return
         safe, finalized = (self._height(tag) if tag in awaited else None for tag in ("safe", "finalized"))
         heights = Heights(head.number, safe, finalized)
-        new = self.log.release(cursor, heights, self.now_ms() + self.wake_again_after_ms)
-        if new:
+        while new := self.log.release(cursor, heights, self.now_ms() + self.wake_again_after_ms):
             self.wake(new)
 
     def _height(self, tag: Tag) -> int | None:

@@ -26,6 +26,7 @@ from oracle.cli.context import Context, address, pass_context, pool, print_json
 from oracle.config import Settings
 from oracle.errors import AdytonError, ConfigurationError
 from oracle.jobs.enclave_client import EnclaveClient
+from oracle.parts import with_one_relay_key
 from oracle.store.errors import StoreMissingError
 from oracle.store.store import Store
 from oracle.types.ids import Address, hex_of
@@ -94,7 +95,10 @@ def _print_status(console: Console, document: dict[str, Any]) -> None:
         console.print(f"in flight {account}  {sent['count']} transactions, the oldest for {sent['oldest_s']} s")
     for enclave in document["enclaves"]:
         refusal = "" if enclave["refusal"] is None else f"  {enclave['refusal']}"
-        line = f"enclave   {enclave['signer']}  {enclave['state']}  live until {enclave['live_until_s']}{refusal}"
+        waits = f"  {enclave['undelivered']} receipts to settle" if enclave["undelivered"] else ""
+        line = (
+            f"enclave   {enclave['signer']}  {enclave['state']}  live until {enclave['live_until_s']}{waits}{refusal}"
+        )
         console.print(line, markup=False)
     table = Table("request", "state", "outcome", "fee, gwei", "note", box=None)
     for row in document["latest"]:
@@ -148,7 +152,7 @@ def _examine(context: Context) -> Iterator[Finding]:
         ("pool", _pool),
         ("attestation root", _root),
         ("clock", _clock),
-        ("relay account", _relay),
+        ("relay account", _relays),
         ("store", _store),
         ("broker", _broker),
         ("enclave", _enclave),
@@ -204,7 +208,7 @@ def _registration(settings: Settings) -> str:
     """Whether the newest enclaves of this pool could be registered, and renewed."""
     try:
         with Store.open(settings.database) as store:
-            newest = store.enclaves.all()[: settings.worker_concurrency]
+            newest = store.enclaves.newest(settings.worker_concurrency)
     except StoreMissingError:
         return "none yet: the pool makes it"
     for enclave in newest:
@@ -230,6 +234,14 @@ def _clock(settings: Settings) -> str:
             f"the chain is {skew} s ahead of this machine: set the clock (a development chain may jump)"
         )
     return "not behind the chain's"
+
+
+def _relays(settings: Settings) -> str:
+    """Every relay account that is set."""
+    if not settings.relay_keys:
+        settings.require("relay_key_file")
+    names = [_relay(with_one_relay_key(settings, number)) for number in range(len(settings.relay_keys))]
+    return ", ".join(names)
 
 
 def _relay(settings: Settings) -> str:

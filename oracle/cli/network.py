@@ -65,7 +65,7 @@ def _announce(database: str) -> None:
     with Store.open(database) as store:
         while not supervisor.is_ready(store):
             time.sleep(_READY_POLL_S)
-        live = next(enclave for enclave in store.enclaves.all() if enclave.state is EnclaveState.LIVE)
+        live = next(enclave for enclave in store.enclaves.newest() if enclave.state is EnclaveState.LIVE)
     click.echo(f"{READY}signer {hex_of(live.signer)}, measurement {hex_of(live.measurement)}")
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from oracle import metrics
 from oracle.jobs.ports import Queue
 from oracle.store.consumers import MAX_PENDING_PER_CONSUMER
-from oracle.store.rows import EnclaveState, RequestState
+from oracle.store.rows import RequestState
 from oracle.store.store import Store
 from oracle.types.ids import RequestId
 from oracle.types.transaction import TransactionKind
@@ -53,9 +53,8 @@ def sweep(dependencies: SweepDependencies) -> int:
     for request_id in _overdue(dependencies, now_ms) if dependencies.expires_overdue else ():
         queue.expire(request_id)
         woken += 1
-    for enclave in store.enclaves.all():
-        if enclave.state is EnclaveState.ATTESTED:
-            queue.register(enclave.signer)
+    for signer in store.enclaves.attested():
+        queue.register(signer)
     if woken:
         _LOG.info("the sweeper woke %d requests", woken)
     return woken

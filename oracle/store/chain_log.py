@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam, case, delete, func, select, update
@@ -33,6 +33,7 @@ from oracle.types.ids import Address, RequestId, hex_of
 _LOG = logging.getLogger(__name__)
 TAIL_BLOCKS = 256
 REFUSED = "its consumer has too many requests waiting already"
+RELEASED = 2_000  # by one call
 _PARAMETERS = 500  # of one query
 
 
@@ -75,9 +76,9 @@ class ChainLog:
             row = connection.execute(select(identity)).one()
             if (row.chain_id, row.coprocessor) != (wanted.chain_id, wanted.coprocessor):
                 raise ChainMismatchError(
-                    f"the database {self._database.name} belongs to coprocessor 0x{row.coprocessor.hex()} on "
-                    f"chain {row.chain_id}, "
-                    f"not 0x{wanted.coprocessor.hex()} on chain {wanted.chain_id}: use another data_dir or database_url"
+                    f"the database {self._database.name} belongs to coprocessor 0x{row.coprocessor.hex()} on chain "
+                    f"{row.chain_id}, not 0x{wanted.coprocessor.hex()} on chain {wanted.chain_id}: use another "
+                    "data_dir or database_url"
                 )
             if (row.start_number, row.start_hash) != (wanted.start.number, wanted.start.hash):
                 raise ChainMismatchError(
@@ -135,8 +136,8 @@ class ChainLog:
 
     def release(self, expected: BlockRef, heights: Heights, due_at_ms: int) -> list[RequestId]:
         """
-        SEEN -> PENDING for requests that are as final as was chosen for them, the oldest first, or -> FAILED for those
-        over their consumer's share, as `advance`.
+        SEEN -> PENDING for up to `RELEASED` requests that are as final as was chosen for them, the oldest first, or ->
+        FAILED for those over their consumer's share, as `advance`.
 
         Raises:
             CursorMovedError: the cursor is not `expected`; nothing was written.
@@ -144,7 +145,7 @@ class ChainLog:
         with self._database.write() as connection:
             self._require_cursor(connection, expected)
             query = select(requests.c.request_id, requests.c.consumer).where(is_final(heights))
-            rows = connection.execute(query.order_by(requests.c.block_number, requests.c.nonce)).all()
+            rows = connection.execute(query.order_by(requests.c.block_number, requests.c.nonce).limit(RELEASED)).all()
             if not rows:
                 return []
             room = Room.of(connection, (row.consumer for row in rows), self.max_pending_per_consumer)
@@ -252,7 +253,7 @@ _REQUEST_FIELDS = (
 
 
 def _block_values(block: BlockRef) -> dict[str, object]:
-    return {"number": block.number, "hash": block.hash, "timestamp_s": block.timestamp_s}
+    return asdict(block)
 
 
 def _admission(*, admitted: bool, prefix: str = "") -> dict[str, object]:
@@ -284,12 +285,7 @@ def _row(
 
 
 def _place(request_id: RequestId, event: Created, due_at_ms: int) -> dict[str, object]:
-    return {
-        "id": request_id,
-        "number": event.block_number,
-        "hash": event.transaction_hash,
-        "due": due_at_ms,
-    }
+    return {"id": request_id, "number": event.block_number, "hash": event.transaction_hash, "due": due_at_ms}
 
 
 _SEEN_AGAIN = (

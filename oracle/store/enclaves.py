@@ -13,6 +13,7 @@ from oracle.types.ids import Address, MeasurementId
 
 _KEPT = ("signer", "live_until_s", "refusal", "refused_at_ms")  # by a new quote
 MAX_REASON = 500  # characters kept
+MAX_ENCLAVES = 100  # in one answer; one that starts anew is another
 _UNDER_WAY = (EnclaveState.SUPPLYING, EnclaveState.ATTESTED, EnclaveState.SUBMITTED)
 _NOW_S = func.coalesce(select(func.max(blocks.c.timestamp_s)).scalar_subquery(), 0)
 _IS_LIVE = enclaves.c.live_until_s >= _NOW_S
@@ -40,11 +41,26 @@ class Enclaves:
             row = connection.execute(select(enclaves).where(enclaves.c.signer == signer)).first()
         return None if row is None else _stored(row)
 
-    def all(self) -> list[StoredEnclave]:
-        """Every enclave ever seen, the newest first."""
+    def newest(self, limit: int = MAX_ENCLAVES) -> list[StoredEnclave]:
+        """Up to `limit` enclaves, those last seen first."""
+        query = select(enclaves).order_by(enclaves.c.seen_at_ms.desc()).limit(limit)
         with self._database.read() as connection:
-            rows = connection.execute(select(enclaves).order_by(enclaves.c.seen_at_ms.desc())).all()
-        return [_stored(row) for row in rows]
+            return [_stored(row) for row in connection.execute(query)]
+
+    def attested(self, limit: int = MAX_ENCLAVES) -> list[Address]:
+        """Up to `limit` enclaves whose registration nobody has submitted yet, the longest waiting first."""
+        waiting = select(enclaves.c.signer).where(enclaves.c.state == EnclaveState.ATTESTED)
+        with self._database.read() as connection:
+            rows = connection.execute(waiting.order_by(enclaves.c.seen_at_ms).limit(limit)).scalars()
+            return [Address(signer) for signer in rows]
+
+    def is_any_live(self, since_ms: int) -> bool:
+        """Whether one is registered that was seen at `since_ms` or later."""
+        query = select(enclaves.c.signer).where(
+            enclaves.c.state == EnclaveState.LIVE, enclaves.c.seen_at_ms >= since_ms
+        )
+        with self._database.read() as connection:
+            return connection.execute(query.limit(1)).first() is not None
 
     def record_quote(self, enclave: StoredEnclave) -> None:
         """Any state -> SUPPLYING or ATTESTED with a new quote. An earlier registration goes on counting."""

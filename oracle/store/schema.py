@@ -149,6 +149,7 @@ enclaves = Table(
     Column("evaluation_number", BigInteger, nullable=False, default=0),
     Column("refusal", Text),
     Column("refused_at_ms", BigInteger, nullable=False, default=0),
+    Index("enclaves_by_state", "state", "seen_at_ms"),
 )
 
 calls = Table(  # what else somebody should send: collateral for the attestation verifier

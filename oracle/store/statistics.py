@@ -14,7 +14,7 @@ from sqlalchemy import BigInteger, Column, ColumnElement, cast, func, literal, s
 
 from oracle.store.database import Database
 from oracle.store.rows import EnclaveState, RequestState, TransactionState
-from oracle.store.schema import blocks, consumers, enclaves, requests, transactions, versions
+from oracle.store.schema import blocks, consumers, enclaves, receipts, requests, transactions, versions
 from oracle.types.ids import Address
 from oracle.types.receipt import Outcome
 from oracle.types.transaction import TransactionKind
@@ -126,6 +126,14 @@ class Statistics:
                 live_until_s={Address(signer): until for signer, until in live},
                 in_flight={Address(account): InFlight(count, oldest) for account, count, oldest in sent},
             )
+
+    def undelivered(self) -> dict[Address, int]:
+        """By enclave, how many of its receipts are not settled. One that has none can be revoked without loss."""
+        waits = requests.c.state.in_((RequestState.EXECUTED, RequestState.SUBMITTED))
+        query = select(receipts.c.signer, func.count()).join(requests, requests.c.request_id == receipts.c.request_id)
+        with self._database.read() as connection:
+            rows = connection.execute(query.where(waits).group_by(receipts.c.signer))
+            return {Address(signer): count for signer, count in rows}
 
     def totals(self) -> Totals:
         """What there ever was."""

@@ -203,6 +203,18 @@ def test_doctor_running_pool_is_content(adyton):
     assert done.returncode == 0
 
 
+def test_doctor_looks_at_every_relay_account(adyton, bare_adyton, stack, tmp_path):
+    poor = tmp_path / "poor.key"
+    poor.write_text("0x" + "11" * 32)
+    poor.chmod(0o600)
+    settings = load(stack.directory / SETTINGS_FILE, {})
+    keys = ",".join(str(path) for path in (*settings.relay_keys, poor))
+    environment = {"ADYTON_CONFIG": str(stack.directory / SETTINGS_FILE), "ADYTON_RELAY_KEY_FILES": keys}
+    done = bare_adyton("doctor", "--json", **environment)
+    (finding,) = (finding for finding in json.loads(done.stdout) if finding["what"] == "relay account")
+    assert "0 settlements" in str(finding["problem"])
+
+
 def test_doctor_nothing_set_up_says_what_to_do(bare_adyton):
     done = bare_adyton("doctor", "--json", ADYTON_RPC_URL="http://127.0.0.1:9")
     problems = {finding["what"]: finding["problem"] for finding in json.loads(done.stdout) if finding["problem"]}

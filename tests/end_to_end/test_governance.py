@@ -130,7 +130,7 @@ def test_doctor_names_the_root_and_a_refused_registration(stack, adyton):
     assert "proves nothing" in findings["attestation root"]["seen"]
     assert findings["registration"]["problem"] is None
     with Store.open(load(stack.directory / SETTINGS_FILE, {}).database) as store:
-        (newest, *_) = store.enclaves.all()
+        (newest, *_) = store.enclaves.newest()
         store.enclaves.record_refusal(newest.signer, "StatusNotAccepted(OutOfDate)", newest.seen_at_ms)
         done = adyton("doctor", "--json")
         store.enclaves.record_live(newest.signer, newest.live_until_s, newest.seen_at_ms)

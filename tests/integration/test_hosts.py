@@ -78,7 +78,7 @@ class Pool:
 
     @property
     def live_enclaves(self) -> int:
-        return sum(enclave.state is EnclaveState.LIVE for enclave in self.store.enclaves.all())
+        return sum(enclave.state is EnclaveState.LIVE for enclave in self.store.enclaves.newest())
 
     def is_all_settled(self) -> bool:
         return self.store.requests.counts()[RequestState.SETTLED] == self.asked

@@ -436,7 +436,7 @@ def test_enclave_that_restarts_is_registered_beside_the_old_one(world: World) ->
     world.until(LIVE)
     world.bench.enclave = FakeEnclave()
     world.until(LIVE)
-    assert [stored.state for stored in world.bench.store.enclaves.all()] == [LIVE, LIVE]
+    assert [stored.state for stored in world.bench.store.enclaves.newest()] == [LIVE, LIVE]
 
 
 def test_worker_that_restarts_confirms_what_was_live(world: World) -> None:

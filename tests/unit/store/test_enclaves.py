@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from oracle.store.rows import EnclaveState, StoredEnclave
 from oracle.store.store import Store
 from oracle.types.ids import Address, MeasurementId
@@ -72,3 +74,16 @@ def test_may_deliver_once_the_registration_is_sent_and_until_it_ends(store: Stor
     assert store.enclaves.may_deliver(SIGNER)
     store.enclaves.record_dead(SIGNER, "revoked")
     assert not store.enclaves.may_deliver(SIGNER)
+
+
+def test_attested_and_newest_read_no_more_than_asked_for(store: Store) -> None:
+    made = [
+        replace(enclave(EnclaveState.ATTESTED), signer=Address(bytes([number]) * 20), seen_at_ms=number)
+        for number in range(1, 6)
+    ]
+    for each in made:
+        store.enclaves.record_quote(each)
+    store.enclaves.record_live(made[0].signer, START.timestamp_s, 9)
+    assert store.enclaves.attested(3) == [each.signer for each in made[1:4]]
+    assert [each.signer for each in store.enclaves.newest(2)] == [made[0].signer, made[4].signer]
+    assert (store.enclaves.is_any_live(9), store.enclaves.is_any_live(10)) == (True, False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from oracle.store import chain_log
 from oracle.store.chain_log import REFUSED
 from oracle.store.errors import CursorMovedError
 from oracle.store.rows import RequestState
@@ -66,6 +67,15 @@ def test_release_is_in_the_order_of_blocks(store: Store) -> None:
     store.chain.advance(block(11), block(12), [created(5, at=12)], 1_000, 6_000)
     released = store.chain.release(block(12), Heights(50, safe=12), 6_000)
     assert released == [a_request(number).request_id for number in (0, 1, 5)]
+
+
+def test_release_many_are_released_some_at_a_time(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chain_log, "RELEASED", 2)
+    ids, found = waiting(store, "1", 5), []
+    while some := store.chain.release(block(11), Heights(100), 6_000):
+        assert len(some) <= 2
+        found += some
+    assert found == ids
 
 
 def test_release_from_a_moved_cursor_writes_nothing(store: Store) -> None:

@@ -307,10 +307,10 @@ def test_enclave_quote_registration_and_death(store: Store) -> None:
     assert found is not None
     assert (found.state, found.live_until_s) == (EnclaveState.ATTESTED, 2_000_000_000)
     assert store.enclaves.record_dead(SIGNER, "revoked")
-    assert [e.state for e in store.enclaves.all()] == [EnclaveState.ATTESTED]  # a renewal goes on
+    assert [e.state for e in store.enclaves.newest()] == [EnclaveState.ATTESTED]  # a renewal goes on
     assert store.enclaves.record_live(SIGNER, 2_000_000_000, 3_000)
     assert store.enclaves.record_dead(SIGNER, "revoked")
-    assert [e.state for e in store.enclaves.all()] == [EnclaveState.DEAD]
+    assert [e.state for e in store.enclaves.newest()] == [EnclaveState.DEAD]
 
 
 def test_transitions_race_exactly_one_wins(store: Store) -> None:

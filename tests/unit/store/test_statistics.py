@@ -96,3 +96,14 @@ def test_document_and_families_say_the_same(store: Store) -> None:
     assert by_name["requests"]["pending",] == 2
     assert by_name["oldest_request_seconds"]["pending",] == NOW_MS // 1_000 - 1
     assert by_name["cursor_block"] == {(): 11}
+
+
+def test_undelivered_receipts_are_counted_by_enclave_until_they_settle(store: Store) -> None:
+    ids = opened(store, 3)
+    assert store.statistics.undelivered() == {}
+    for request_id in ids[:2]:
+        store.requests.record_receipt(receipt(request_id), 2_000)
+    signer = receipt(ids[0]).signer
+    assert store.statistics.undelivered() == {signer: 2}
+    store.chain.advance(block(11), block(12), [settled(ids[0], 12)], 1_000, 6_000)
+    assert store.statistics.undelivered() == {signer: 1}
