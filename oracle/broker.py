@@ -84,7 +84,9 @@ class CeleryQueue:
     app: Celery
     sweep_expires_s: float = 5.0
     max_waiting_execute: int = 4  # a worker that wakes takes all there is, and wakes another if there is more
-    max_waiting_submit: int = 256  # each carries one id; the submitter takes others along
+    max_waiting_submit: int = 4  # likewise: the submitter sends all that waits after any message
+    max_waiting_others: int = 512  # of one queue, each about one thing
+    max_waiting_expire: int = 16  # each is a transaction
     _failing: list[bool] = field(default_factory=lambda: [False])
     _room: dict[str, int] = field(default_factory=dict)
 
@@ -99,20 +101,20 @@ class CeleryQueue:
                 return
 
     def submit(self, request_id: RequestId) -> None:
-        """Somebody should submit the receipt. Left to the sweeper if many such messages wait in the queue."""
+        """Somebody should submit the receipt, and all that wait. Left out as `execute` is."""
         self._send_if_room("submit", request_id, most=self.max_waiting_submit)
 
     def expire(self, request_id: RequestId) -> None:
-        """Somebody should expire it on chain."""
-        self._send_if_room("expire", request_id, most=2 * self.max_waiting_submit)
+        """Somebody should expire it on chain. Few of these wait at a time: receipts must not wait behind refunds."""
+        self._send_if_room("expire", request_id, most=self.max_waiting_expire)
 
     def register(self, signer: Address) -> None:
         """Somebody should submit this enclave's registration."""
-        self._send_if_room("register", signer, most=2 * self.max_waiting_submit)
+        self._send_if_room("register", signer, most=self.max_waiting_others)
 
     def call(self, call_id: bytes) -> None:
         """Somebody should send this call."""
-        self._send_if_room("call", call_id, most=2 * self.max_waiting_submit)
+        self._send_if_room("call", call_id, most=self.max_waiting_others)
 
     def sweep(self) -> None:
         """Somebody should look for what was forgotten; not worth doing late."""

@@ -35,6 +35,7 @@ class SweepDependencies:
     expires_overdue: bool = True  # pay for the refund of what nobody answered
     expire_grace_s: int = 2  # after a deadline, so that a late block does not make the expiry revert
     limit: int = 500  # per sweep and kind
+    expire_limit: int = 16  # per sweep: as many as the queue takes, so that the others are due at the next
 
 
 def sweep(dependencies: SweepDependencies) -> int:
@@ -85,7 +86,7 @@ def _overdue(dependencies: SweepDependencies, now_ms: int) -> list[RequestId]:
     """Open requests past their deadline whose expiry is not on its way."""
     store = dependencies.store
     latest_s = _chain_time_s(dependencies, now_ms) - dependencies.expire_grace_s
-    ids = store.requests.take_expirable(latest_s, now_ms, dependencies.wait_ms, dependencies.limit)
+    ids = store.requests.take_expirable(latest_s, now_ms, dependencies.wait_ms, dependencies.expire_limit)
     return [request_id for request_id in ids if not store.journal.is_in_flight(TransactionKind.EXPIRE, request_id)]
 
 

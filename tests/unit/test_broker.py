@@ -78,7 +78,13 @@ def test_submit_many_receipts_are_bounded_and_leave_room_for_registrations(queue
     before = queue.depth("submit")
     queue.register(Address(b"\x02" * 20))
     queue.expire(REQUEST)
-    assert queue.depth("submit") == before + 2
+    assert queue.depth("submit") == before + 1  # refunds wait
+
+
+def test_expire_few_wait_at_a_time(queue: CeleryQueue) -> None:
+    for _ in range(5 * queue.max_waiting_expire):
+        queue.expire(REQUEST)
+    assert 0 < queue.depth("submit") <= queue.max_waiting_expire
 
 
 def test_sweep_of_every_second_does_not_pile_up_without_a_worker(queue: CeleryQueue) -> None:

@@ -340,3 +340,15 @@ def test_sweep_expires_what_is_overdue_by_the_chains_clock(bench: Bench) -> None
     bench.queue.woken.clear()
     sweep(bench.sweep)
     assert bench.queue.woken == [("expire", request_id)]
+
+
+def test_sweep_expires_a_few_at_a_time_and_the_others_next(bench: Bench) -> None:
+    """Receipts must not wait behind hundreds of refunds, nor refunds for their next turn."""
+    ids = [bench.ask(number, deadline_s=START.timestamp_s + 100) for number in range(20)]
+    bench.clock[0] += 10_000
+    bench.advance(timestamp_s=START.timestamp_s + 103)
+    bench.queue.woken.clear()
+    sweep(bench.sweep)
+    assert len(bench.queue.woken) == 16
+    sweep(bench.sweep)
+    assert sorted(bench.queue.woken) == sorted(("expire", request_id) for request_id in ids)
