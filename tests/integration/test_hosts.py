@@ -43,12 +43,15 @@ WITHIN_S = 90.0
 BUSY = b"function main(input) { let sum = 0; for (let i = 0; i < 1e6; i++) sum += i; return input.reverse() }"
 
 
-def start(settings: Settings, part: str, host: Host | None = None) -> subprocess.Popen[bytes]:
-    """`adyton PART` on a host, or in the middle."""
+def start(
+    settings: Settings, part: str, host: Host | None = None, directory: Path | None = None
+) -> subprocess.Popen[bytes]:
+    """`adyton PART` on a host, or in the middle; of the build in `directory`, if that is given."""
     command = [sys.executable, "-m", "oracle", part]
     return subprocess.Popen(
         command if host is None else host.command(*command),
         env=supervisor._environment(settings, settings.data_dir / f"run-{part}"),
+        cwd=directory,
         preexec_fn=partial(die_with_parent, os.getpid()),  # noqa: PLW1509
     )
 
