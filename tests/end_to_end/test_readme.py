@@ -57,6 +57,8 @@ def test_contract_of_readme_compiled_and_deployed_is_called_back(stack, program_
 def compiled(name, source):
     compiler_input = build_contracts.compiler_input(build_contracts.settings())
     compiler_input["sources"][f"{name}.sol"] = {"content": source}
+    outputs = compiler_input["settings"]["outputSelection"].pop("*")["*"]
+    compiler_input["settings"]["outputSelection"][f"{name}.sol"] = {name: outputs}
     output = solcx.compile_standard(compiler_input, solc_binary=toolchain.solc())
     return parse_artifact(name, build_contracts.artifact(f"{name}.sol", output["contracts"][f"{name}.sol"][name]))
 

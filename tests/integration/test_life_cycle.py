@@ -120,12 +120,12 @@ class World:
     # the pool
 
     @contextlib.contextmanager
-    def pool(self) -> Iterator[Store]:
+    def pool(self, ready_within_s: float = WITHIN_S) -> Iterator[Store]:
         """Runs, and is registered."""
         assert self.settings.enclave_socket is not None
         with (
             serving(self.enclave, self.settings.enclave_socket),
-            running(self.settings),
+            running(self.settings, ready_within_s),
             Store.open(self.settings.database) as store,
         ):
             yield store
@@ -438,6 +438,6 @@ def test_source_away_at_boot_is_one_alarm_and_its_return_a_registration(world: W
             eventually(lambda: world.stored(store).refused_at_ms > first_ms, WITHIN_S, "it is tried again")
         world.intel.is_away = False
 
-    with meanwhile(disturb), world.pool() as store:
+    with meanwhile(disturb), world.pool(3 * WITHIN_S) as store:
         assert world.stored(store).refusal is None
     assert world.log().count("error: cannot register enclave") == 1
