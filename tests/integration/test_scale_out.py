@@ -73,7 +73,7 @@ def test_two_hosts_over_postgresql_settle_each_request_once(
         lost = [stack.enter_context(part(first, name)) for name in ("watcher", "submitter", "worker")]
         for name in ("watcher", "submitter", "worker"):
             stack.enter_context(part(second, name))
-        eventually(lambda: len([e for e in store.enclaves.newest() if e.live_until_s]) == 2, 60, "two enclaves are live")
+        eventually(lambda: sum(e.live_until_s > 0 for e in store.enclaves.newest()) == 2, 60, "two enclaves are live")
         for number in range(REQUESTS):
             chain.request(b"%d" % number)
             if number == REQUESTS // 2:
