@@ -51,6 +51,7 @@ _DEVELOPMENT_CHAIN_ID = 31_337
 _BUMP_AFTER_MS = {_DEVELOPMENT_CHAIN_ID: 2_000}  # a development chain mines at once, or has stranded the transaction
 _DEFAULT_BUMP_AFTER_MS = 30_000
 _WAKE_RECEIPTS = 500
+_GATHER_S = 0.2
 _CONNECT_WITHIN_S = 3.0  # a thread that waits for its enclave does nothing else
 
 
@@ -231,6 +232,7 @@ class Wiring:
             self.peers,
             int(settings.backoff_s * 1_000),
             partial(open_among, self.rpc, self.address("coprocessor")) if self.peers else None,
+            gather_s=_GATHER_S,
         )
 
     @property

@@ -18,7 +18,7 @@ from oracle import log, metrics, tracing
 from oracle.errors import AdytonError
 from oracle.jobs.collateral import submit_call
 from oracle.jobs.execute import keep_holding, release, work
-from oracle.jobs.submit import expire, submit, submit_registration
+from oracle.jobs.submit import expire, submit, submit_registration, submit_waiting
 from oracle.jobs.sweep import sweep
 from oracle.types.ids import Address, RequestId, parse_hex
 from oracle.wiring import Wiring
@@ -50,22 +50,36 @@ def add_submitter_tasks(app: Celery, wiring: Wiring, sent: Callable[[], None]) -
 
     def run_submit(request_id: str) -> None:
         with tracing.span("submit", _request_id(request_id)):
-            submit(dependencies, _request_id(request_id))
-        sent()
+            go_on_with(submit(dependencies, _request_id(request_id)))
 
     def run_expire(request_id: str) -> None:
         expire(dependencies, _request_id(request_id))
-        sent()
 
     def run_register(signer: str) -> None:
         submit_registration(dependencies, Address(parse_hex(signer, 20, "signer")))
-        sent()
 
     def run_call(call_id: str) -> None:
         submit_call(dependencies.store, dependencies.submitter, parse_hex(call_id, 32, "call id"))
-        sent()
 
-    _add(app, submit=run_submit, expire=run_expire, register=run_register, call=run_call)
+    def go_on_with(left: RequestId | None) -> None:
+        if left is not None:
+            wiring.queue.submit(left)
+
+    def then_all(task: Callable[[str], None]) -> Callable[[str], None]:
+        """So that every message of this queue stands for all receipts that wait."""
+
+        def run(about: str) -> None:
+            try:
+                task(about)
+            finally:
+                sent()
+            go_on_with(submit_waiting(dependencies))
+            sent()
+
+        return run
+
+    tasks = {"submit": run_submit, "expire": run_expire, "register": run_register, "call": run_call}
+    _add(app, **{name: then_all(task) for name, task in tasks.items()})
 
 
 def _add(app: Celery, **tasks: Callable[..., None]) -> None:

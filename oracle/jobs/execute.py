@@ -3,7 +3,8 @@ Have an enclave serve requests: PENDING -> EXECUTED with a receipt, or -> FAILED
 
 A message from the queue is a wake-up call and names no request: `work` takes what is next by the store's fair rule,
 a few at a time, until nothing is left or its time is up. It takes nothing for an enclave that does not answer, so a
-slow or missing enclave leaves the backlog where it is. Killed at any point, it costs a repeated execution at most.
+slow or missing enclave leaves the backlog where it is. Receipts are stored together, but none waits for longer than
+`_BATCH_US` and one more job. Killed at any point, it costs repeated executions of those at most.
 
 The enclave is trusted for what it signs, not for what it says: the receipt's signature is checked here, against the
 request that was asked for, before it is stored. Whether the signer is registered is for the chain to say.
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from oracle import log, metrics, tracing
@@ -34,6 +35,8 @@ _LOG = logging.getLogger(__name__)
 _US = 1_000  # nanoseconds
 _BATCH_US = 50_000  # of work are taken at a time: more makes takes cheaper, less makes them fairer
 _MAX_BATCH = 16
+
+Made = tuple[StoredReceipt, Served]  # a receipt that is not stored yet, and what it cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,7 @@ def work(dependencies: ExecuteDependencies) -> int:
     were served.
 
     Raises:
-        RetryableError: enclave or store is away. Nothing is held.
+        RetryableError: enclave or store is away. What is held then is free when the hold ends.
     """
     until, served, batch = time.monotonic() + dependencies.work_s, 0, 1
     while time.monotonic() < until:
@@ -114,21 +117,42 @@ def work(dependencies: ExecuteDependencies) -> int:
 
 def _serve_all(dependencies: ExecuteDependencies, taken: list[Taken]) -> bool:
     """Serve them one after the other; False if something is away, and then the rest is given back."""
+    made, kept_at = list[Made](), time.monotonic_ns()
     for position, item in enumerate(taken):
         started = time.monotonic_ns()
         with log.about(request_id=hex_of(item.request_id)):
             try:
                 with tracing.span("execute", item.request_id):
-                    _serve(dependencies, item)
+                    made += _serve(dependencies, item)
             except BaseException as error:
                 spent_us = (time.monotonic_ns() - started) // _US
+                _keep(dependencies, made)
                 _give_back(dependencies, item, taken[position + 1 :], error, spent_us)
                 if not isinstance(error, RetryableError):
                     raise
                 _LOG.warning("not executed, later again: %s", error)
                 metrics.count("retries", task="execute")
                 return False
+        if time.monotonic_ns() - kept_at > _BATCH_US * _US:
+            _keep(dependencies, made)
+            made, kept_at = [], time.monotonic_ns()
+    _keep(dependencies, made)
     return True
+
+
+def _keep(dependencies: ExecuteDependencies, made: Sequence[Made]) -> None:
+    """Store these receipts in one commit, and wake `submit` once for all that can go together."""
+    moved = dependencies.store.requests.record_receipts(made, dependencies.now_ms()) if made else ()
+    woken = set[tuple[Address, Address]]()
+    for stored, _ in made:
+        receipt = stored.receipt
+        if receipt.request_id in moved:
+            metrics.count("executions", outcome=receipt.outcome.name.lower())
+            about = {"request_id": hex_of(receipt.request_id), "fuel": receipt.fuel_used}
+            _LOG.info("executed: %s", receipt.outcome.name.lower(), extra=about)
+            if (stored.signer, receipt.payee) not in woken:
+                woken.add((stored.signer, receipt.payee))
+                dependencies.queue.submit(receipt.request_id)
 
 
 def _give_back(
@@ -141,9 +165,9 @@ def _give_back(
         turns.give_back(rest, worker, now_ms)
 
 
-def _serve(dependencies: ExecuteDependencies, item: Taken) -> None:
+def _serve(dependencies: ExecuteDependencies, item: Taken) -> list[Made]:
     """
-    Make and store a receipt, or a reason why there is none. Wakes `submit`.
+    Make a receipt, or store a reason why there is none.
 
     Raises:
         RetryableError: chain, enclave or store is away; nothing is stored.
@@ -152,12 +176,12 @@ def _serve(dependencies: ExecuteDependencies, item: Taken) -> None:
     left_s = request.deadline_s - dependencies.now_ms() // 1_000
     if left_s < dependencies.deadline_margin_s:
         _fail(dependencies, item, f"its deadline is {left_s} s away, too near to settle it", started)
-        return
+        return []
     program = dependencies.programs.find(request.program_id)
     if program is None:
         reason = f"program {hex_of(request.program_id)} is not published in this chain's ProgramRegistry"
         _fail(dependencies, item, reason, started)
-        return
+        return []
     message = Execute(
         request=request,
         engine=program.engine,
@@ -172,14 +196,11 @@ def _serve(dependencies: ExecuteDependencies, item: Taken) -> None:
         receipt = _checked(reply, request, dependencies.payee)
     except (EnclaveError, InvalidInputError) as error:
         _fail(dependencies, item, str(error), started)
-        return
+        return []
     metrics.observe("execution_seconds", time.monotonic() - asked)
     logs = "\n".join(reply.logs).encode()
     stored = StoredReceipt(receipt, reply.output, reply.signer, reply.signature, logs)
-    if dependencies.store.requests.record_receipt(stored, dependencies.now_ms(), _served(item, started)):
-        metrics.count("executions", outcome=receipt.outcome.name.lower())
-        _LOG.info("executed: %s", receipt.outcome.name.lower(), extra={"fuel": receipt.fuel_used})
-        dependencies.queue.submit(item.request_id)
+    return [(stored, _served(item, started))]
 
 
 def _checked(reply: ReceiptReply, request: Request, payee: Address) -> Receipt:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from oracle import metrics, tracing
 from oracle.chain.contracts import encode_expire, encode_register
@@ -27,7 +27,7 @@ from oracle.jobs.profit import Offer, paying
 from oracle.jobs.register import note_refusal
 from oracle.jobs.sharing import turn_ms
 from oracle.store.errors import ConflictError
-from oracle.store.outbox import Item
+from oracle.store.outbox import Group, Item
 from oracle.store.rows import EnclaveState, RequestState
 from oracle.store.store import Store
 from oracle.types.ids import Address, PoolId, RequestId, hex_of
@@ -59,6 +59,8 @@ class SubmitDependencies:
     open_among: OpenAmong | None = None  # asks the chain, where somebody else may have been faster
     hold_ms: int = 30_000  # longer than sending takes: what a killed submitter held is free again then
     work_s: float = 1.0  # per wake-up call, so that other messages have their turn
+    gather_s: float = 0.0  # from one transaction to the next, for more receipts to go together
+    sent_at_s: list[float] = field(default_factory=lambda: [0.0])  # by time.monotonic
 
     @property
     def holder(self) -> str:
@@ -71,10 +73,10 @@ class SubmitDependencies:
         return Deliveries(self.submitter, self.signing_enclave, self.max_gas)
 
 
-def submit(dependencies: SubmitDependencies, request_id: RequestId) -> None:
+def submit(dependencies: SubmitDependencies, request_id: RequestId) -> RequestId | None:
     """
     Send the receipt of `request_id`, if it is EXECUTED and nobody else has it, and under load others along with it,
-    until none of that enclave is left.
+    until none of that enclave is left. If time is up before that, the request to go on with is returned.
 
     A receipt that the chain refuses now stays EXECUTED with the reason: the sweeper repeats it, ever more rarely, until
     the deadline.
@@ -82,26 +84,75 @@ def submit(dependencies: SubmitDependencies, request_id: RequestId) -> None:
     Raises:
         RetryableError: the node is away, gas is too dear, or the relay has no money.
     """
+    _gather(dependencies)
+    outbox, now_ms = dependencies.store.outbox, dependencies.submitter.now_ms()
+    until_ms = now_ms + dependencies.hold_ms
+    batch = outbox.take(request_id, dependencies.holder, now_ms, until_ms, dependencies.max_batch)
+    return _submit_all(dependencies, batch, request_id)
+
+
+def submit_waiting(dependencies: SubmitDependencies) -> RequestId | None:
+    """
+    Send whatever is EXECUTED and waits for nothing, whoever signed it, as `submit`. With this after every message, a
+    message that waits in the queue stands for all receipts that are stored before it is answered.
+    """
+    done = set[Address]()
+    while group := dependencies.store.outbox.waiting(dependencies.holder, dependencies.submitter.now_ms(), done):
+        done.add(group.signer)
+        if dependencies.store.enclaves.may_deliver(group.signer):
+            _gather(dependencies)
+            left = _submit_all(dependencies, _take_like(dependencies, group))
+            if left is not None:
+                return left
+    return None
+
+
+def _take_like(dependencies: SubmitDependencies, group: Group) -> list[Item]:
+    now_ms, most = dependencies.submitter.now_ms(), dependencies.max_batch
+    return dependencies.store.outbox.take_like(group, dependencies.holder, now_ms, now_ms + dependencies.hold_ms, most)
+
+
+def _submit_all(
+    dependencies: SubmitDependencies, batch: list[Item], first: RequestId | None = None
+) -> RequestId | None:
+    """Send `batch` and all that can go with it, in as many transactions as it takes."""
     outbox, holder, now_ms = dependencies.store.outbox, dependencies.holder, dependencies.submitter.now_ms
-    until_s, hold_ms, most = time.monotonic() + dependencies.work_s, dependencies.hold_ms, dependencies.max_batch
-    batch = outbox.take(request_id, holder, now_ms(), now_ms() + hold_ms, most)
+    until_s = time.monotonic() + dependencies.work_s
     while batch:
-        sent, started_ms = list[RequestId](), now_ms()
+        if time.monotonic() > until_s:
+            outbox.release([stored.request_id for stored, _ in batch], holder)
+            return batch[0][0].request_id
+        sent, is_over, started_ms = list[RequestId](), False, now_ms()
         try:
             sent = _deliver(dependencies, batch)
+            is_over = not sent
         except ConflictError as error:
             if isinstance(error, RetryableError):
                 raise
         finally:
             if len(sent) < len(batch):
                 outbox.release([stored.request_id for stored, _ in batch], holder)
-        for sent_id in sent:
-            _LOG.info("submitted with %d others", len(sent) - 1, extra={"request_id": hex_of(sent_id)})
-            if sent_id != request_id:  # which has its span around the whole task
-                tracing.record("submit", sent_id, started_ms, now_ms())
-        if not sent or len(batch) == 1 or time.monotonic() > until_s:
-            return
-        batch = outbox.take_like(batch[0], holder, now_ms(), now_ms() + hold_ms, most)
+        _tell(sent, first, started_ms, now_ms())
+        if is_over or len(batch) == 1:
+            return None
+        if len(sent) == len(batch) < dependencies.max_batch:
+            _gather(dependencies)
+        batch = _take_like(dependencies, Group.of(batch[0]))
+    return None
+
+
+def _gather(dependencies: SubmitDependencies) -> None:
+    """Let some more receipts come together, if the last transaction was a moment ago: an idle pool never waits."""
+    wait_s = dependencies.sent_at_s[0] + dependencies.gather_s - time.monotonic()
+    if wait_s > 0:
+        time.sleep(wait_s)
+
+
+def _tell(sent: Sequence[RequestId], first: RequestId | None, started_ms: int, ended_ms: int) -> None:
+    for sent_id in sent:
+        _LOG.info("submitted with %d others", len(sent) - 1, extra={"request_id": hex_of(sent_id)})
+        if sent_id != first:  # which has its span around the whole task
+            tracing.record("submit", sent_id, started_ms, ended_ms)
 
 
 def _deliver(dependencies: SubmitDependencies, batch: Sequence[Item]) -> list[RequestId]:
@@ -123,6 +174,7 @@ def _send(dependencies: SubmitDependencies, batch: Sequence[Item]) -> list[Reque
         dependencies.submitter.send(
             TransactionKind.FULFILL, settlement.subjects, settlement.to, settlement.data, settlement.gas_limit
         )
+        dependencies.sent_at_s[0] = time.monotonic()
     except (RevertedError, EnclaveError) as error:
         if len(batch) > 1 and not _is_about_the_enclave(error):
             return _send_without_the_refused(dependencies, batch)

@@ -68,11 +68,18 @@ def charge(connection: Connection, consumer: bytes, amount_us: int, least_us: in
     connection.execute(statement, values | {"least_us": least_us} if least_us else values)
 
 
-def settle_account(connection: Connection, served: Served) -> None:
+def settle_accounts(connection: Connection, attempts: Iterable[Served]) -> None:
     """Correct what was charged in advance."""
-    spent_us = max(LEAST_US, served.spent_us)
-    values = {"who": served.consumer, "amount_us": spent_us - served.charged_us, "new_cost_us": spent_us}
-    connection.execute(_ADD_AND_SET_COST, values)
+    values = [
+        {
+            "who": served.consumer,
+            "amount_us": max(LEAST_US, served.spent_us) - served.charged_us,
+            "new_cost_us": max(LEAST_US, served.spent_us),
+        }
+        for served in sorted(attempts, key=lambda served: served.consumer)
+    ]
+    if values:
+        connection.execute(_ADD_AND_SET_COST, values)
 
 
 class Room:

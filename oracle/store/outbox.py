@@ -9,7 +9,7 @@ compare-and-set decides.
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, func, or_, select, update
 
@@ -18,11 +18,25 @@ from oracle.store.database import Database
 from oracle.store.requests import stored_request
 from oracle.store.rows import RequestState, StoredReceipt, StoredRequest
 from oracle.store.schema import blocks, receipts, requests
-from oracle.types.ids import Address, RequestId
+from oracle.types.ids import Address, PoolId, RequestId
 from oracle.types.receipt import Outcome, Receipt
 
 Item = tuple[StoredRequest, StoredReceipt]
 _PARAMETERS = 500  # of one query
+
+
+class Group(NamedTuple):
+    """What receipts have in common that can go together."""
+
+    pool_id: PoolId
+    signer: Address
+    payee: Address
+
+    @classmethod
+    def of(cls, item: Item) -> Self:
+        """The group of `item`."""
+        stored, receipt = item
+        return cls(stored.request.pool_id, receipt.signer, receipt.receipt.payee)
 
 
 class Outbox:
@@ -41,19 +55,18 @@ class Outbox:
         with self._database.write() as connection:
             return _hold(connection, [_item(row) for row in connection.execute(_TAKE, where)], holder, until_ms)
 
-    def take_like(self, item: Item, holder: str, now_ms: int, until_ms: int, limit: int) -> list[Item]:
-        """Up to `limit` more that could have gone with `item`, as `take`."""
-        stored, receipt = item
-        where = {
-            "pool_id": stored.request.pool_id,
-            "signer": receipt.signer,
-            "payee": receipt.receipt.payee,
-            "holder": holder,
-            "now_ms": now_ms,
-            "limit": limit,
-        }
+    def take_like(self, group: Group, holder: str, now_ms: int, until_ms: int, limit: int) -> list[Item]:
+        """Up to `limit` of this group, as `take`."""
+        where = {**group._asdict(), "holder": holder, "now_ms": now_ms, "limit": limit}
         with self._database.write() as connection:
             return _hold(connection, [_item(row) for row in connection.execute(_TAKE_LIKE, where)], holder, until_ms)
+
+    def waiting(self, holder: str, now_ms: int, but_of: Collection[Address] = ()) -> Group | None:
+        """A group of which `take_like` would find something, signed by none of `but_of`."""
+        where = {"holder": holder, "now_ms": now_ms, "but_of": list(but_of)}
+        with self._database.read() as connection:
+            row = connection.execute(_WAITING, where).first()
+        return None if row is None else Group(PoolId(row.pool_id), Address(row.signer), Address(row.payee))
 
     def release(self, items: Collection[RequestId], holder: str) -> None:
         """Let go of those that `holder` still holds."""
@@ -117,6 +130,12 @@ _TAKE_LIKE = (
     .order_by(requests.c.executed_at_ms)
     .limit(bindparam("limit"))
     .with_for_update(of=requests, skip_locked=True)
+)
+_WAITING = (
+    select(requests.c.pool_id, receipts.c.signer, receipts.c.payee)
+    .join(receipts, receipts.c.request_id == requests.c.request_id)
+    .where(*_EXECUTED, _NOT_WAITING, receipts.c.signer.not_in(bindparam("but_of", expanding=True)))
+    .limit(1)
 )
 _HEAD, _HEAD_RECEIPT = requests.alias("head"), receipts.alias("head_receipt")
 _TAKE = (

@@ -8,12 +8,13 @@ every step may be repeated without harm. What the chain says (settled, expired, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Update, and_, bindparam, delete, func, or_, select, update
 
 from oracle.crypto.hashing import keccak256
-from oracle.store.consumers import MAX_PENDING_PER_CONSUMER, Room, Served, announce, settle_account
+from oracle.store.consumers import MAX_PENDING_PER_CONSUMER, Room, Served, announce, settle_accounts
 from oracle.store.database import Database
 from oracle.store.enclaves import is_lost
 from oracle.store.rows import RequestState, StoredReceipt, StoredRequest, TransactionState
@@ -57,30 +58,25 @@ class Requests:
         return None if row is None else _stored_receipt(row)
 
     def record_receipt(self, stored: StoredReceipt, now_ms: int, served: Served | None = None) -> bool:
+        """`record_receipts` of one."""
+        return bool(self.record_receipts([(stored, served)], now_ms))
+
+    def record_receipts(self, made: Sequence[tuple[StoredReceipt, Served | None]], now_ms: int) -> set[RequestId]:
         """
-        PENDING or FAILED -> EXECUTED, with the receipt. The first receipt stays: a later one is dropped. `served` says
-        what to charge the consumer.
+        PENDING or FAILED -> EXECUTED, each with its receipt, in one commit. The first receipt stays: a later one is
+        dropped. What was served says what to charge the consumers. Returns the requests that moved.
         """
-        receipt = stored.receipt
+        values = {stored.receipt.request_id: _receipt_values(stored) for stored, _ in made}
         with self._database.write() as connection:
-            moved = connection.execute(_SET_EXECUTED, {"id": receipt.request_id, "now_ms": now_ms}).rowcount
+            moved = {
+                request_id
+                for request_id in sorted(values)
+                if connection.execute(_SET_EXECUTED, {"id": request_id, "now_ms": now_ms}).rowcount
+            }
             if moved:
-                connection.execute(
-                    self._insert_receipt,
-                    {
-                        "request_id": receipt.request_id,
-                        "outcome": int(receipt.outcome),
-                        "output": stored.output,
-                        "fuel_used": receipt.fuel_used,
-                        "payee": receipt.payee,
-                        "signer": stored.signer,
-                        "signature": stored.signature,
-                        "logs": stored.logs,
-                    },
-                )
-            if served is not None:
-                settle_account(connection, served)
-        return bool(moved)
+                connection.execute(self._insert_receipt, [values[request_id] for request_id in sorted(moved)])
+            settle_accounts(connection, [served for _, served in made if served is not None])
+        return moved
 
     def fail(self, request_id: RequestId, reason: str, served: Served | None = None) -> bool:
         """
@@ -94,7 +90,7 @@ class Requests:
                 )
             ).rowcount
             if served is not None:
-                settle_account(connection, served)
+                settle_accounts(connection, [served])
         return bool(moved)
 
     def fail_hopeless(self, least_deadline_s: int, now_ms: int, limit: int) -> int:
@@ -335,6 +331,20 @@ _SET_DUE = (
 
 def _move(request_id: RequestId, to: RequestState, *expected: RequestState) -> Update:
     return update(requests).where(requests.c.request_id == request_id, requests.c.state.in_(expected)).values(state=to)
+
+
+def _receipt_values(stored: StoredReceipt) -> dict[str, object]:
+    receipt = stored.receipt
+    return {
+        "request_id": receipt.request_id,
+        "outcome": int(receipt.outcome),
+        "output": stored.output,
+        "fuel_used": receipt.fuel_used,
+        "payee": receipt.payee,
+        "signer": stored.signer,
+        "signature": stored.signature,
+        "logs": stored.logs,
+    }
 
 
 def stored_request(row: Row[Any]) -> StoredRequest:

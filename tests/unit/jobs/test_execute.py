@@ -234,6 +234,31 @@ def test_work_backlog_is_served_in_batches_that_grow(bench: Bench) -> None:
     assert len(bench.enclave.executed) == len(asked)
 
 
+def test_work_receipts_of_a_batch_wake_submit_once(bench: Bench) -> None:
+    asked = {bench.ask(number) for number in range(3)}
+    assert work(replace(bench.execute, work_s=60)) == len(asked)
+    woken = [name for name, _ in bench.queue.woken]
+    assert woken.count("submit") == 2  # one alone, for the first is not kept waiting; then two together
+    assert {bench.state(request_id) for request_id in asked} == {RequestState.EXECUTED}
+
+
+def test_work_receipts_made_before_the_enclave_goes_away_are_kept(bench: Bench) -> None:
+    """P1."""
+    asked = [bench.ask(number) for number in range(7)]
+
+    class Mortal(FakeEnclave):
+        def execute(self, message: Execute, find: FindContent) -> ReceiptReply:
+            if len(self.executed) == 5:
+                raise RetryableError("away")
+            return super().execute(message, find)
+
+    bench.enclave = Mortal()
+    work(replace(bench.execute, work_s=60))
+    states = [bench.state(request_id) for request_id in asked]
+    assert states.count(RequestState.EXECUTED) == 5
+    assert states.count(RequestState.PENDING) == 2
+
+
 def test_work_every_line_about_a_request_names_it(bench: Bench) -> None:
     request_id = bench.ask()
     stream = io.StringIO()

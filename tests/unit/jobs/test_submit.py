@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -19,7 +20,7 @@ from oracle.errors import EnclaveError, RetryableError
 from oracle.jobs.execute import work
 from oracle.jobs.profit import Offer, paying
 from oracle.jobs.sharing import rank, turn_ms
-from oracle.jobs.submit import GIVEN_UP, expire, submit
+from oracle.jobs.submit import GIVEN_UP, expire, submit, submit_waiting
 from oracle.jobs.sweep import sweep
 from oracle.store.rows import EnclaveState, RequestState, StoredEnclave
 from oracle.store.schema import receipts
@@ -64,6 +65,51 @@ def test_submit_under_load_takes_the_backlog_along(bench: Bench) -> None:
     for request_id in ids:
         submit(bench.submit, request_id)
     assert len(sent(bench)) == 1
+
+
+def test_submit_waiting_sends_what_any_enclave_signed(bench: Bench) -> None:
+    """P19: so that one message stands for all receipts that are stored before it is answered."""
+    first = [executed(bench, number) for number in range(3)]
+    there, bench.enclave = bench.enclave, FakeEnclave()
+    second = [executed(bench, number) for number in range(3, 5)]
+    both = {enclave.key.address: enclave for enclave in (there, bench.enclave)}
+    dependencies = replace(bench.submit, signing_enclave=lambda signer: both[signer])
+    assert submit_waiting(dependencies) is None
+    assert sorted(count for _, count, _ in sent(bench)) == [2, 3]
+    assert {bench.state(request_id) for request_id in (*first, *second)} == {RequestState.SUBMITTED}
+    assert submit_waiting(dependencies) is None
+    assert len(sent(bench)) == 2
+
+
+def test_submit_waiting_leaves_what_waits_for_its_enclave_or_its_time(bench: Bench) -> None:
+    later = executed(bench, 0)
+    bench.store.outbox.postpone(later, bench.now_ms() + 1_000)
+    assert submit_waiting(bench.submit) is None
+    assert sent(bench) == []
+    bench.clock[0] += 1_000
+    submit_waiting(bench.submit)
+    assert bench.state(later) is RequestState.SUBMITTED
+
+
+def test_submit_when_time_is_up_names_what_to_go_on_with_and_holds_nothing(bench: Bench) -> None:
+    ids = {executed(bench, number) for number in range(3)}
+    hurried = replace(bench.submit, work_s=-1.0)
+    left = submit(hurried, min(ids))
+    assert left in ids
+    assert submit_waiting(hurried) in ids
+    assert bench.store.outbox.waiting("another", bench.now_ms()) is not None
+    assert submit(bench.submit, left) is None
+    assert {bench.state(request_id) for request_id in ids} == {RequestState.SUBMITTED}
+
+
+def test_submit_under_load_lets_receipts_gather(bench: Bench) -> None:
+    first, second = executed(bench, 0), executed(bench, 1)
+    dependencies = replace(bench.submit, gather_s=0.05, max_batch=1)
+    started = time.monotonic()
+    submit(dependencies, first)
+    submit(dependencies, second)
+    assert time.monotonic() - started >= 0.05
+    assert len(sent(bench)) == 2
 
 
 def test_submit_batch_proof_is_by_the_receipts_enclave(bench: Bench) -> None:
