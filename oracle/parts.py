@@ -18,7 +18,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from types import FrameType
@@ -280,11 +280,10 @@ def _consume(app: Celery, stop: threading.Event, queue: str, pool: str, concurre
         without_heartbeat=True,
         quiet=True,
     )
-    try:
+    with suppress(SystemExit):
         worker.start()
-    except SystemExit as ended:
-        if ended.code:
-            _start_anew()
+    if worker.exitcode and not stop.is_set():
+        _start_anew()
 
 
 def _background(name: str, function: Callable[..., None], *arguments: object) -> threading.Thread:

@@ -40,7 +40,7 @@ from tests.integration.conftest import Chain, build_chain, pool_settings
 from tests.namespaces import NETWORK, Host, hosts
 
 WITHIN_S = 90.0
-BUSY = b"function main(input) { let sum = 0; for (let i = 0; i < 1e6; i++) sum += i; return input.reverse() }"
+BUSY = b"function main(input) { let sum = 0; for (let i = 0; i < 5e5; i++) sum += i; return input.reverse() }"
 
 
 def start(
@@ -72,6 +72,7 @@ class Pool:
     store: Store
     busy: Program
     directory: Path
+    processes: Sequence[subprocess.Popen[bytes]]
     asked: int = 0
 
     def ask(self, count: int) -> None:
@@ -166,11 +167,11 @@ def pool(machines: list[Host], database: str, broker: str, reachable: Chain, tmp
         servers.await_broker(url)
         middle = [start(here, part) for part in ("watcher", "submitter")]
         beside = [start(a, part, machines[0]) for part in ("worker", "watcher", "submitter")]
-        beside.append(start(b, "worker", machines[1]))
+        processes = [*middle, *beside, start(b, "worker", machines[1])]
         try:
-            yield Pool(reachable, store, publish_busy(reachable), tmp_path)
+            yield Pool(reachable, store, publish_busy(reachable), tmp_path, processes)
         finally:
-            end([*middle, *beside])
+            end(processes)
 
 
 def test_host_that_is_cut_off_at_work_costs_nothing_and_comes_back(pool: Pool, machines: list[Host]) -> None:
@@ -193,4 +194,5 @@ def test_host_that_is_cut_off_at_work_costs_nothing_and_comes_back(pool: Pool, m
         return pool.served(its_signer) > served
 
     await_that(it_serves_again, what="it is back")
+    assert [process.args for process in pool.processes if process.poll() is not None] == []
     pool.audit(*(Address(ACCOUNTS[number].address) for number in (1, 3)))
