@@ -15,6 +15,7 @@ from typing import Any, Final, NoReturn
 from oracle.errors import EncodingError, LimitExceededError
 
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
+_DECIMAL: Final = re.compile(r"0|[1-9][0-9]{0,77}")  # what a word of 256 bits can hold, and somewhat more
 _HEX: Final = re.compile(r"(?:[0-9a-fA-F]{2})*")
 _SPACE: Final = re.compile(r"[ \t\r\n]*")
 _STRUCTURE: Final = re.compile(r'"(?:[^"\\]|\\.)*"?|[\[\]{}]', re.DOTALL)
@@ -45,6 +46,18 @@ class Members:
         if type(value) is not int or not 0 <= value <= limit:
             self._refuse(name, f"a number from 0 to {limit}")
         return int(value)
+
+    def number(self, name: str, limit: int) -> int:
+        """The same, or as decimal text: what readers take for a floating-point number is written so."""
+        value = self._members.get(name)
+        if isinstance(value, str) and _DECIMAL.fullmatch(value) and int(value) <= limit:
+            return int(value)
+        return self.integer(name, limit)
+
+    def boolean(self, name: str) -> bool:
+        """True or false."""
+        value = self._members.get(name)
+        return value if isinstance(value, bool) else self._refuse(name, "true or false")
 
     def octets(self, name: str, size: int | None = None) -> bytes:
         """Bytes in hexadecimal, `size` of them."""

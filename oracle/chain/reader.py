@@ -16,6 +16,7 @@ from oracle.chain.contracts import CREATED, EXPIRED, SETTLED, abi, decode_event,
 from oracle.chain.errors import NodeBehindError, NodeInconsistentError, RevertedError, RpcError
 from oracle.chain.rpc import JsonRpc, Rpc, data
 from oracle.chain.spans import LogCheck, Query, read_logs
+from oracle.crypto.eip712 import word
 from oracle.errors import ChainMismatchError
 from oracle.types.block import BlockRef, Event
 from oracle.types.finality import Tag
@@ -27,13 +28,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class ChainReader:
-    """Reads one deployment on one chain. `pool_id` None means all pools."""
+    """Reads one deployment on one chain. `pool_id` None means all pools, `consumer` None all consumers."""
 
     rpc: JsonRpc
     chain_id: int
     coprocessor: Address
     pool_id: PoolId | None = None
     check_logs: LogCheck = "bloom"  # where one node's word is enough; where several must agree, they are the check
+    consumer: Address | None = None
 
     def check(self) -> None:
         """
@@ -79,15 +81,16 @@ class ChainReader:
 
     def events(self, first: int, last: int) -> list[Event]:
         """
-        Our events of the blocks `first` to `last`, in order: requests of our pool, and all ends.
+        Our events of the blocks `first` to `last`, in order: requests of our pool and consumer, and all ends.
 
         Raises:
             TooManyLogsError, LogsTruncatedError: ask for fewer blocks.
             NodeBehindError, NodeInconsistentError: ask again.
         """
         pool = () if self.pool_id is None else (self.pool_id,)
+        consumer = () if self.consumer is None else (word(self.consumer),)
         queries = [
-            Query(self.coprocessor, ((CREATED,), (), pool)),
+            Query(self.coprocessor, ((CREATED,), (), pool, consumer)),
             Query(self.coprocessor, ((SETTLED, EXPIRED),)),
         ]
         check = self.check_logs if self.rpc.agreement == 1 else "no"

@@ -27,6 +27,11 @@ class Created:
     block_number: int
     transaction_hash: bytes
 
+    @property
+    def request_id(self) -> RequestId:
+        """Of the request, as all events have it."""
+        return self.request.request_id
+
 
 @dataclass(frozen=True, slots=True)
 class Settled:

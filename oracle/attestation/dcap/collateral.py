@@ -61,7 +61,11 @@ class DcapCollateral:
             EncodingError: not such an object.
             LimitExceededError: over 4 MiB in all, or one part over its own limit.
         """
-        members = strict_json.parse(text_of(content, "collateral"), "collateral")
+        return cls.read(strict_json.parse(text_of(content, "collateral"), "collateral"))
+
+    @classmethod
+    def read(cls, members: Members) -> DcapCollateral:
+        """The same from an object within another. Raises as `parse`."""
         has_chain = "pck_certificate_chain" in members
         return cls(
             members.text("pck_crl_issuer_chain"),
@@ -75,6 +79,22 @@ class DcapCollateral:
             members.octets("qe_identity_signature", SIGNATURE_BYTES),
             members.text("pck_certificate_chain") if has_chain else None,
         )
+
+    def members(self) -> dict[str, str]:
+        """The object that `read` reads."""
+        chain = {} if self.pck_chain is None else {"pck_certificate_chain": self.pck_chain}
+        return {
+            "pck_crl_issuer_chain": self.pck_crl_chain,
+            "root_ca_crl": self.root_crl.hex(),
+            "pck_crl": self.pck_crl.hex(),
+            "tcb_info_issuer_chain": self.tcb_info_chain,
+            "tcb_info": self.tcb_info,
+            "tcb_info_signature": self.tcb_info_signature.hex(),
+            "qe_identity_issuer_chain": self.qe_identity_chain,
+            "qe_identity": self.qe_identity,
+            "qe_identity_signature": self.qe_identity_signature.hex(),
+            **chain,
+        }
 
 
 @dataclass(frozen=True, slots=True)
