@@ -49,7 +49,7 @@ def _audit(chain: Chain, store: Store, asked: list[RequestId]) -> None:
 
 
 def _kill(supervisor: Supervisor, part: str) -> None:
-    os.kill(supervisor.pids()[part], signal.SIGKILL)
+    os.kill(eventually(lambda: supervisor.pids().get(part), what=f"the {part} runs"), signal.SIGKILL)
 
 
 def _during(chain: Chain, store: Store, disturb: Callable[[], None]) -> None:

@@ -153,7 +153,7 @@ def test_metrics_of_all_parts_at_one_address_survive_their_restart(
         assert shown["adyton_relay_balance_wei", "0x" + ACCOUNTS[1].address.hex()] > 10**20
         assert shown["adyton_execution_seconds_count",] == 10
         assert shown["adyton_enclave_up", "0"] == 1
-        os.kill(pool.pids()["worker"], signal.SIGKILL)
+        os.kill(eventually(lambda: pool.pids().get("worker"), what="the worker runs"), signal.SIGKILL)
         chain.request(b"again")
         after = eventually(lambda: _if(_scrape(address), ("adyton_executions_total", "completed"), 11))
         assert after["adyton_part_restarts_total", "worker"] == 1

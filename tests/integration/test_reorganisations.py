@@ -65,7 +65,7 @@ class Scene:
 
     @contextmanager
     def stopped(self, part: str) -> Iterator[None]:
-        pid = self.pool.pids()[part]
+        pid = eventually(lambda: self.pool.pids().get(part), what=f"the {part} runs")
         os.kill(pid, signal.SIGSTOP)
         try:
             yield
