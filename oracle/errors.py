@@ -5,6 +5,7 @@ Every error that Adyton raises on purpose. Anything else that escapes is a bug.
     ├── InvalidInputError           bytes or values that nobody may send; trying again cannot help
     │   ├── EncodingError           not the format it should be (CBOR, JSON, ABI, hex, frame)
     │   └── LimitExceededError      over a cap; carries (what, limit, actual)
+    ├── ProjectError                a program's project or source that its author has to change
     ├── ConfigurationError          the operator has to change something
     ├── StoreError                  the database refuses
     ├── ChainError                  the chain answered, and the answer is no
@@ -42,6 +43,10 @@ class LimitExceededError(InvalidInputError):
         self.what = what
         self.limit = limit
         self.actual = actual
+
+
+class ProjectError(AdytonError):
+    """A program's project, its cases or its source, which its author has to change."""
 
 
 class ConfigurationError(AdytonError):

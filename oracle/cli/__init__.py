@@ -19,6 +19,7 @@ from oracle.cli.health import doctor, status
 from oracle.cli.network import deploy, dev
 from oracle.cli.parts import enclave, submitter, up, watcher, worker
 from oracle.cli.program import content, program
+from oracle.cli.project import build, new, publish, run, test
 from oracle.cli.receipt import receipt
 from oracle.cli.registry import registry
 from oracle.cli.request import request
@@ -54,6 +55,11 @@ for command in (
     submitter,
     enclave,
     deploy,
+    new,
+    test,
+    run,
+    build,
+    publish,
     program,
     content,
     request,

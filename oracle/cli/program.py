@@ -16,7 +16,7 @@ from oracle.jobs.content import ContentStore
 from oracle.types.ids import hex_of, parse_hex
 from oracle.types.program import Capability, Engine, Limits, Manifest
 
-_ENGINES = {".js": Engine.JS, ".mjs": Engine.JS, ".wasm": Engine.WASM}
+ENGINES = {".js": Engine.JS, ".mjs": Engine.JS, ".wasm": Engine.WASM}
 _FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 
 
@@ -56,9 +56,14 @@ def publish(
     Anyone can publish, and nobody can change what is published. The limits say what one run may use; a pool refuses
     programs that ask for more than it allows. See docs/PROGRAMS.md for how to write one.
     """
-    settings = context.settings()
     code = code_file.read_bytes()
     manifest = _manifest(code_file, engine, manifest_file, {key: value for key, value in limits.items() if value})
+    publish_code(context, str(code_file), manifest, code, off_chain=off_chain, as_json=as_json)
+
+
+def publish_code(context: Context, name: str, manifest: bytes, code: bytes, *, off_chain: bool, as_json: bool) -> None:
+    """Publish a program and print its id; `name` is what to call it when talking of it."""
+    settings = context.settings()
     wallet, registry = account(settings, connect(settings)), address(settings, "program_registry")
     made = publish_program(wallet, registry, manifest, code, with_code=not off_chain)
     content_store = ContentStore(settings.content_dir)
@@ -77,7 +82,7 @@ def publish(
         return
     click.echo(hex_of(made.program.program_id))
     where = "its code is not on chain" if off_chain else f"code on chain in {len(made.chunks)} piece(s)"
-    click.echo(f"published {code_file} ({made.program.engine.name.lower()}, {len(code)} bytes, {where})", err=True)
+    click.echo(f"published {name} ({made.program.engine.name.lower()}, {len(code)} bytes, {where})", err=True)
 
 
 def _manifest(code_file: Path, engine: str | None, manifest_file: Path | None, limits: dict[str, int]) -> bytes:
@@ -87,7 +92,7 @@ def _manifest(code_file: Path, engine: str | None, manifest_file: Path | None, l
         manifest = manifest_file.read_bytes()
         Manifest.parse(manifest)
         return manifest
-    kind = Engine[engine.upper()] if engine else _ENGINES.get(code_file.suffix)
+    kind = Engine[engine.upper()] if engine else ENGINES.get(code_file.suffix)
     if kind is None:
         raise ConfigurationError(f"cannot tell the engine from the name {code_file.name}: add --engine js or wasm")
     return Manifest(kind, replace(Limits(), **limits), Capability.ALL).encode()
