@@ -202,7 +202,9 @@ def _outcome(name: str) -> Outcome:
 
 def _octets(members: Members, name: str, size: int | None = None) -> bytes:
     text = members.text(name)
-    return parse_hex(text, max(0, len(text) - 2) // 2 if size is None else size, name)
+    if not text.startswith("0x"):
+        raise EncodingError(f"{name} must be 0x and hexadecimal digits, not {text[:80]!r}")
+    return parse_hex(text, len(text) // 2 - 1 if size is None else size, name)
 
 
 def _written(value: int | bytes) -> Any:

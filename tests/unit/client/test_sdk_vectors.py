@@ -1,0 +1,76 @@
+"""What the SDKs of all languages must say about the same receipts; the TypeScript SDK reads the same vectors."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from oracle.attestation.policy import Policy
+from oracle.client import ReceiptDocument, Trust, verify_receipt
+from oracle.errors import AdytonError
+from oracle.types.ids import Address, MeasurementId
+from oracle.types.receipt import batch_digest
+
+VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "sdk.json").read_text())
+DOCUMENTS = VECTORS["documents"]
+
+
+def raw(text: str) -> bytes:
+    return bytes.fromhex(text.removeprefix("0x"))
+
+
+def document_of(case: dict[str, Any]) -> Any:
+    document = copy.deepcopy(DOCUMENTS[case["document"]]["document"])
+    for path, value in case["changes"].items():
+        *parents, name = path.split(".")
+        owner = document
+        for parent in parents:
+            owner = owner[parent]
+        if value is None:
+            del owner[name]
+        else:
+            owner[name] = value
+    return document
+
+
+def trust_of(case: dict[str, Any]) -> Trust:
+    return Trust(
+        int(case["chainId"]),
+        Address(raw(case["coprocessor"])),
+        frozenset(MeasurementId(raw(each)) for each in case["measurements"]),
+        Policy(roots=frozenset({raw(case["root"])}), is_insecure_development=True),
+    )
+
+
+@pytest.mark.parametrize("case", VECTORS["cases"], ids=lambda case: case["name"])
+def test_verify_receipt_says_the_verdict_of_the_vectors(case):
+    try:
+        verified = verify_receipt(ReceiptDocument.parse(document_of(case)), trust_of(case), int(case["at"]))
+    except AdytonError as error:
+        verdict = type(error).__name__
+        assert verdict == case["verdict"], error
+    else:
+        assert case["verdict"] == "Accepted"
+        assert verified.attestation is not None
+        assert verified.attestation.measurement == raw(DOCUMENTS[case["document"]]["measurement"])
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_document_ids_and_digests_are_the_vectors(name):
+    vector = DOCUMENTS[name]
+    document = ReceiptDocument.parse(vector["document"])
+    request, receipt = document.request, document.receipt
+    domain = (request.chain_id, request.coprocessor)
+    digest = receipt.digest(*domain) if document.batch is None else batch_digest(document.batch, *domain)
+    assert (request.request_id, digest) == (raw(vector["requestId"]), raw(vector["digest"]))
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_document_parsed_and_written_is_the_same(name):
+    document = ReceiptDocument.parse(DOCUMENTS[name]["document"])
+    assert json.loads(document.json()) == DOCUMENTS[name]["document"]
+    assert ReceiptDocument.parse(document.json().encode()) == document
