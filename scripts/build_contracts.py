@@ -3,11 +3,12 @@ Compile the contracts for the Python side: `oracle/chain/artifacts/NAME.json` wi
 
 py-solc-x drives the compiler and foundry.toml is the one source of settings, so forge compiles to the same bytecode;
 `tests/integration/test_artifacts.py` holds the two against each other. The artifacts go into the wheel: an operator
-needs no compiler.
+needs no compiler. The Solidity tests deploy them too, after they have seen by SOURCES that they are of these sources.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import tomllib
@@ -19,13 +20,16 @@ from toolchain import ROOT, solc
 
 ARTIFACTS = ROOT / "oracle" / "chain" / "artifacts"
 TEST_ARTIFACTS = ROOT / "build" / "artifacts"
-TEST_CONTRACTS = ("tests/contracts/consumers/GasConsumer.sol",)  # those that Python tests and benches deploy
+SOURCES = ROOT / "build" / "sources.json"
+SETTINGS = "foundry.toml"
+CONSUMERS = ("GasConsumer", "GasMeter")  # those whose own gas is part of a measurement
+TEST_CONTRACTS = tuple(f"tests/contracts/consumers/{name}.sol" for name in CONSUMERS)
 _IMPORT = re.compile(r'^import\s[^;"]*"([^"]+)"\s*;', re.MULTILINE)
 
 
 def settings() -> dict[str, Any]:
     """The `profile.default` table of foundry.toml."""
-    profile: dict[str, Any] = tomllib.loads((ROOT / "foundry.toml").read_text())["profile"]["default"]
+    profile: dict[str, Any] = tomllib.loads((ROOT / SETTINGS).read_text())["profile"]["default"]
     return profile
 
 
@@ -78,8 +82,11 @@ _OUTPUTS = ["abi", "evm.bytecode.object", "evm.deployedBytecode.object"]
 
 def build() -> list[str]:
     """Write the artifacts and return their names. Abstract contracts and interfaces have an ABI and no bytecode."""
+    SOURCES.unlink(missing_ok=True)
     profile = settings()
-    output = solcx.compile_standard(compiler_input(profile), solc_binary=solc())
+    document = compiler_input(profile)
+    origin = fingerprints(document["sources"])
+    output = solcx.compile_standard(document, solc_binary=solc())
     for directory in (ARTIFACTS, TEST_ARTIFACTS):
         directory.mkdir(parents=True, exist_ok=True)
         for stale in directory.glob("*.json"):
@@ -93,7 +100,16 @@ def build() -> list[str]:
         for name, contract in sorted(contracts.items()):
             (directory / f"{name}.json").write_text(artifact(unit, contract))
             names.append(name)
+    SOURCES.write_text(json.dumps(origin, indent=1) + "\n")
     return names
+
+
+def fingerprints(units: Mapping[str, Mapping[str, str]]) -> dict[str, list[str]]:
+    """The SHA-256 of the settings and of every source of ours, in the same order as the paths."""
+    texts = {unit: source["content"] for unit, source in units.items() if not unit.startswith("node_modules/")}
+    texts[SETTINGS] = (ROOT / SETTINGS).read_text()
+    hashes = ["0x" + hashlib.sha256(text.encode()).hexdigest() for text in texts.values()]
+    return {"paths": list(texts), "sha256": hashes}
 
 
 def artifact(unit: str, contract: Mapping[str, Any]) -> str:

@@ -87,6 +87,8 @@ def _install_npm() -> None:
     for tool in ("anvil", "cast", "forge"):  # next to `adyton`, for whoever activates the environment
         (BIN / tool).unlink(missing_ok=True)
         (BIN / tool).symlink_to(foundry(tool))
+    (BIN / "esbuild").unlink(missing_ok=True)  # for `adyton build`; elsewhere than on Linux: npm install esbuild
+    (BIN / "esbuild").symlink_to(ROOT / "node_modules" / "@esbuild" / "linux-x64" / "bin" / "esbuild")
 
 
 def _build_contracts() -> None:
@@ -110,6 +112,8 @@ def _install_package() -> None:
     command.chmod(0o755)
 
 
+CONSUMERS = "tests/contracts/consumers"  # some are compiled like the contracts
+CONTRACT_INPUTS = ("contracts", CONSUMERS, "foundry.toml", "package-lock.json", "scripts/build_contracts.py")
 QUICKJS_INPUTS = ("oracle/enclave/quickjs", "scripts/build_quickjs.py", "scripts/quickjs.lock", "requirements.lock")
 
 # step, what it depends on, how it is done; in this order
@@ -117,7 +121,7 @@ STEPS: tuple[tuple[str, tuple[str, ...], Callable[[], None]], ...] = (
     ("Python packages", ("requirements.lock", "scripts/uv.lock"), _make_venv),
     ("adyton command", ("scripts/toolchain.py",), _install_package),
     ("Foundry and solc packages", ("package-lock.json", ".npmrc"), _install_npm),
-    ("contracts", ("contracts", "foundry.toml", "package-lock.json", "scripts/build_contracts.py"), _build_contracts),
+    ("contracts", CONTRACT_INPUTS, _build_contracts),
     ("JavaScript engine", QUICKJS_INPUTS, _build_quickjs),
     ("JavaScript engine snapshot", ("oracle/enclave", "requirements.lock", "build/quickjs"), _build_engine),
 )

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
-import {Test} from "forge-std/Test.sol";
+import {Deployment} from "./Deployment.sol";
 import {LibBytes} from "solady/utils/LibBytes.sol";
 
-import {DcapVerifier} from "contracts/attestation/DcapVerifier.sol";
+import {IDcapVerifier} from "contracts/interfaces/IDcapVerifier.sol";
 import {AdvisorySet} from "contracts/types/AdvisorySet.sol";
 import {Attestation, MeasurementId} from "contracts/types/Attestation.sol";
 import {TcbStatus} from "contracts/types/TcbStatus.sol";
 
 /// @notice A DCAP verifier under the development root, with a development machine's evidence from tests/vectors. The keys
 /// of that root are public, so tests sign whatever an attacker could only wish to have signed.
-abstract contract DcapFixture is Test {
+abstract contract DcapFixture is Deployment {
     /// @dev One case of tests/vectors/dcap.json.
     struct Machine {
         uint256 now_;
@@ -61,15 +61,24 @@ abstract contract DcapFixture is Test {
     string private json;
     /// @dev Reading JSON takes long, so each case is read once, by `setUp` for fuzz tests.
     mapping(uint256 => Machine) private machines;
-    DcapVerifier internal verifier;
+    /// @dev By case, a verifier that `setUp` prepared, until `_prepared` gives it away.
+    mapping(uint256 => IDcapVerifier) private inReserve;
+    IDcapVerifier internal verifier;
 
     function setUp() public virtual {
-        json = vm.readFile("tests/vectors/dcap.json");
-        _load(SGX);
-        _load(TDX_4);
+        _readVectors();
+        for (uint256 index = SGX; index <= TDX_4; ++index) {
+            _prepare(_machine(index));
+            inReserve[index] = verifier;
+        }
+        verifier = IDcapVerifier(address(0));
     }
 
     /* ------------------------------------------------- vectors ----------------------------------------------- */
+
+    function _readVectors() internal {
+        json = vm.readFile("tests/vectors/dcap.json");
+    }
 
     function _key(uint256 index, string memory name) internal pure returns (string memory) {
         return string.concat(".cases[", vm.toString(index), "].", name);
@@ -130,10 +139,14 @@ abstract contract DcapFixture is Test {
 
     /* ------------------------------------------------ collateral --------------------------------------------- */
 
+    function _deployVerifier(bytes32 rootX, bytes32 rootY) internal returns (IDcapVerifier) {
+        return IDcapVerifier(_deploy("DcapVerifier", abi.encode(rootX, rootY)));
+    }
+
     /// @dev A verifier that has the issuers and the root's revocation list of a machine, and nothing else.
     function _deploy(Machine memory m) internal {
         vm.warp(m.now_);
-        verifier = new DcapVerifier(m.rootX, m.rootY);
+        verifier = _deployVerifier(m.rootX, m.rootY);
         verifier.refreshRootCrl(m.rootCrl);
         verifier.addCertificateAuthority(m.authority);
         verifier.addTcbSigner(m.signer);
@@ -148,9 +161,16 @@ abstract contract DcapFixture is Test {
         verifier.refreshQeIdentity(m.qeIdentity, m.qeIdentitySignature, m.signerId);
     }
 
+    /// @dev Each call gives another verifier.
     function _prepared(uint256 index) internal returns (Machine memory m) {
         m = _machine(index);
-        _prepare(m);
+        if (address(inReserve[index]) == address(0)) {
+            _prepare(m);
+        } else {
+            vm.warp(m.now_);
+            verifier = inReserve[index];
+            delete inReserve[index];
+        }
     }
 
     /// @dev Signs `text` as Intel would, and brings it.

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
-import {Test} from "forge-std/Test.sol";
-
-import {Coprocessor} from "contracts/Coprocessor.sol";
-import {EnclaveRegistry} from "contracts/EnclaveRegistry.sol";
-import {Delivery} from "contracts/interfaces/ICoprocessor.sol";
+import {TwoStepOwnable} from "contracts/TwoStepOwnable.sol";
+import {Delivery, ICoprocessor} from "contracts/interfaces/ICoprocessor.sol";
+import {IEnclaveRegistry} from "contracts/interfaces/IEnclaveRegistry.sol";
 import {AdvisorySet} from "contracts/types/AdvisorySet.sol";
 import {Attestation, MeasurementId} from "contracts/types/Attestation.sol";
 import {Policy} from "contracts/types/Policy.sol";
@@ -16,6 +14,8 @@ import {RequestId} from "contracts/types/Request.sol";
 import {TcbStatus} from "contracts/types/TcbStatus.sol";
 
 import {CredulousVerifier} from "./CredulousVerifier.sol";
+import {Deployment} from "./Deployment.sol";
+import {GasMeter} from "./consumers/GasMeter.sol";
 
 /// @notice What all test consumers have in common.
 interface Asker {
@@ -25,8 +25,11 @@ interface Asker {
         returns (RequestId);
 }
 
+/// @notice All that a coprocessor answers to.
+abstract contract FullCoprocessor is ICoprocessor, IEnclaveRegistry, TwoStepOwnable {}
+
 /// @notice The deployed system with one live enclave, as every suite starts from it. Signatures are real.
-abstract contract Fixture is Test {
+abstract contract Fixture is Deployment {
     uint256 internal constant SIGNER_KEY = uint256(keccak256("adyton test signer"));
     bytes32 internal constant SEALING_KEY = keccak256("adyton test sealing key");
     bytes32 internal constant PLATFORM = keccak256("adyton test platform");
@@ -46,20 +49,32 @@ abstract contract Fixture is Test {
     address internal immutable SIGNER = vm.addr(SIGNER_KEY);
 
     CredulousVerifier internal verifier;
-    EnclaveRegistry internal registry;
-    Coprocessor internal coprocessor;
+    IEnclaveRegistry internal registry;
+    FullCoprocessor internal coprocessor;
     PoolId internal pool;
 
     function setUp() public virtual {
         vm.warp(1_764_000_000);
         vm.roll(1_000);
         verifier = new CredulousVerifier();
-        coprocessor = new Coprocessor(OWNER, verifier);
+        coprocessor = _deployCoprocessor();
         registry = coprocessor;
         pool = PoolLibrary.pack(address(registry), BASE_FEE_GWEI, GAS_PRICE_MWEI, FUEL_PRICE_WEI);
         vm.prank(OWNER);
         registry.approveMeasurement(BUILD, _policy());
         _register(SIGNER);
+    }
+
+    function _deployCoprocessor() internal returns (FullCoprocessor) {
+        return FullCoprocessor(_deploy("Coprocessor", abi.encode(OWNER, verifier)));
+    }
+
+    function _deployRegistry() internal returns (IEnclaveRegistry) {
+        return IEnclaveRegistry(_deploy("EnclaveRegistry", abi.encode(OWNER, verifier)));
+    }
+
+    function _deployGasMeter() internal returns (GasMeter) {
+        return GasMeter(payable(_deploy("GasMeter", abi.encode(coprocessor))));
     }
 
     /* ------------------------------------------------- policy ------------------------------------------------- */

@@ -17,7 +17,7 @@ import toolchain
 @pytest.fixture(scope="module")
 def forge_output(tmp_path_factory):
     out = tmp_path_factory.mktemp("forge")
-    command = [toolchain.BIN / "forge", "build", "--skip", "test", "--out", out, "--cache-path", out / "cache"]
+    command = [toolchain.BIN / "forge", "build", "--skip", "tests/**", "--out", out, "--cache-path", out / "cache"]
     subprocess.run(command, check=True, cwd=ROOT, env=toolchain.environment(), capture_output=True)
     return out
 
@@ -31,6 +31,11 @@ def test_artifact_is_what_forge_compiles(forge_output, name):
     assert ours["bytecode"] == forges["bytecode"]["object"]
     assert ours["runtimeBytecode"] == forges["deployedBytecode"]["object"]
     assert canonical(ours["abi"]) == canonical(forges["abi"])
+
+
+def test_sources_recorded_with_the_artifacts_are_those_in_the_tree():
+    recorded = json.loads(build_contracts.SOURCES.read_text())
+    assert recorded == build_contracts.fingerprints(build_contracts.sources(build_contracts.settings()))
 
 
 def canonical(abi):

@@ -1,41 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
-import {Delivery, ICoprocessor} from "contracts/interfaces/ICoprocessor.sol";
-import {ICoprocessorConsumer} from "contracts/interfaces/ICoprocessorConsumer.sol";
-import {PoolId} from "contracts/types/Pool.sol";
-import {ProgramId} from "contracts/types/Program.sol";
-import {Outcome} from "contracts/types/Receipt.sol";
-import {RequestId} from "contracts/types/Request.sol";
+import {ICoprocessor} from "contracts/interfaces/ICoprocessor.sol";
 
-/// @notice Asks like any consumer; what it does when called back is the heir's mischief.
-abstract contract HostileConsumer is ICoprocessorConsumer {
-    ICoprocessor internal immutable COPROCESSOR;
-
-    constructor(ICoprocessor coprocessor) {
-        COPROCESSOR = coprocessor;
-    }
-
-    receive() external payable virtual {}
-
-    function ask(ProgramId program, PoolId pool, bytes memory input, uint32 callbackGas, uint64 wait)
-        external
-        payable
-        returns (RequestId)
-    {
-        return COPROCESSOR.request{value: msg.value}(program, pool, uint64(block.timestamp + wait), callbackGas, input);
-    }
-
-    function onReceipt(RequestId, Outcome, bytes calldata) external {
-        _misbehave();
-    }
-
-    function onExpired(RequestId) external {
-        _misbehave();
-    }
-
-    function _misbehave() internal virtual;
-}
+import {HostileConsumer} from "./HostileConsumer.sol";
 
 /// @notice Reverts whenever it is called back.
 contract RevertingConsumer is HostileConsumer {
@@ -92,17 +60,6 @@ contract ReenteringConsumer is HostileConsumer {
             (bool ok,) = address(COPROCESSOR).call(_calls[i]);
             succeeded.push(ok);
         }
-    }
-}
-
-/// @notice Measures the gas that its callback starts with, as well as it can from inside.
-contract GasMeter is HostileConsumer {
-    uint256 public gasAtEntry;
-
-    constructor(ICoprocessor coprocessor) HostileConsumer(coprocessor) {}
-
-    function _misbehave() internal override {
-        gasAtEntry = gasleft();
     }
 }
 

@@ -4,16 +4,16 @@ pragma solidity ^0.8.30;
 import {Handler} from "./Handler.sol";
 import {Test} from "forge-std/Test.sol";
 
-import {Coprocessor} from "contracts/Coprocessor.sol";
+import {ICoprocessor} from "contracts/interfaces/ICoprocessor.sol";
 
 /// @notice What holds after any sequence of calls by anyone.
 contract EscrowInvariantTest is Test {
     Handler private handler;
-    Coprocessor private coprocessor;
+    ICoprocessor private coprocessor;
 
     function setUp() public {
         handler = new Handler();
-        coprocessor = Coprocessor(handler.coprocessorAddress());
+        coprocessor = ICoprocessor(handler.coprocessorAddress());
         targetContract(address(handler));
         bytes4[] memory selectors = new bytes4[](10);
         selectors[0] = Handler.request.selector;

@@ -2,13 +2,8 @@
 pragma solidity ^0.8.30;
 
 import {Asker, Fixture} from "../Fixture.sol";
-import {
-    BombConsumer,
-    BurningConsumer,
-    GasMeter,
-    ReenteringConsumer,
-    RevertingConsumer
-} from "../consumers/HostileConsumers.sol";
+import {GasMeter} from "../consumers/GasMeter.sol";
+import {BombConsumer, BurningConsumer, ReenteringConsumer, RevertingConsumer} from "../consumers/HostileConsumers.sol";
 import {RecordingConsumer} from "../consumers/RecordingConsumer.sol";
 import {Vm} from "forge-std/Vm.sol";
 
@@ -79,7 +74,7 @@ contract CallbackTest is Fixture {
     {
         callbackGas = uint32(bound(callbackGas, 30_000, 3_000_000));
         given = bound(given, 60_000, 4_000_000);
-        GasMeter consumer = new GasMeter(coprocessor);
+        GasMeter consumer = _deployGasMeter();
         Delivery memory delivery = _delivery(_askWith(address(consumer), callbackGas), "");
         bytes memory proof = _prove(delivery);
         try this.submitWith(given, delivery, proof) {

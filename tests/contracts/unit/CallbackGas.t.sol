@@ -2,7 +2,7 @@
 pragma solidity ^0.8.30;
 
 import {Fixture} from "../Fixture.sol";
-import {GasMeter} from "../consumers/HostileConsumers.sol";
+import {GasMeter} from "../consumers/GasMeter.sol";
 
 import {Delivery} from "contracts/interfaces/ICoprocessor.sol";
 import {RequestId} from "contracts/types/Request.sol";
@@ -20,7 +20,7 @@ contract CallbackGasTest is Fixture {
     /// @dev C13.
     function testFuzz_fulfill_leastGasThatSettles_callbackGetsAll(uint32 callbackGas) public {
         callbackGas = uint32(bound(callbackGas, 50_000, 1_000_000));
-        _checkLeast(address(new GasMeter(coprocessor)), callbackGas);
+        _checkLeast(address(_deployGasMeter()), callbackGas);
     }
 
     /// @dev C13: also where the consumer is an account whose code is another's (EIP-7702), which costs a second cold
@@ -28,7 +28,7 @@ contract CallbackGasTest is Fixture {
     function testFuzz_fulfill_leastGasThatSettlesDelegatedAccount_callbackGetsAll(uint32 callbackGas) public {
         callbackGas = uint32(bound(callbackGas, 50_000, 1_000_000));
         uint256 key = uint256(keccak256("delegating account"));
-        vm.signAndAttachDelegation(address(new GasMeter(coprocessor)), key);
+        vm.signAndAttachDelegation(address(_deployGasMeter()), key);
         _checkLeast(vm.addr(key), callbackGas);
     }
 

@@ -5,7 +5,6 @@ import {DcapFixture} from "../DcapFixture.sol";
 import {LibBytes} from "solady/utils/LibBytes.sol";
 
 import {Crl} from "contracts/attestation/Crl.sol";
-import {DcapVerifier} from "contracts/attestation/DcapVerifier.sol";
 import {SignedDer} from "contracts/attestation/SignedDer.sol";
 import {Role, X509} from "contracts/attestation/X509.sol";
 import {IDcapVerifier} from "contracts/interfaces/IDcapVerifier.sol";
@@ -193,7 +192,7 @@ contract DcapCertificatesTest is DcapFixture {
     function testFuzz_any_byteFlipped_reverts(uint8 which, uint16 place, uint8 bit) public {
         Machine memory m = _machine(SGX);
         vm.warp(m.now_);
-        verifier = new DcapVerifier(m.rootX, m.rootY);
+        verifier = _deployVerifier(m.rootX, m.rootY);
         bytes memory der = which % 5 == 0
             ? m.rootCrl
             : which % 5 == 1 ? m.authority : which % 5 == 2 ? m.signer : which % 5 == 3 ? m.pck : m.pckCrl;
@@ -315,7 +314,7 @@ contract DcapCertificatesTest is DcapFixture {
     function test_refresh_issuerExpired_reverts() public {
         Machine memory m = _machine(SGX);
         vm.warp(m.now_);
-        verifier = new DcapVerifier(m.rootX, m.rootY);
+        verifier = _deployVerifier(m.rootX, m.rootY);
         verifier.refreshRootCrl(m.rootCrl);
         verifier.addCertificateAuthority(_forge(m.rootKey, m.authority, "491231235959Z", "251130000000Z"));
         verifier.addTcbSigner(_forge(m.rootKey, m.signer, "491231235959Z", "251130000000Z"));
@@ -382,7 +381,7 @@ contract DcapCertificatesTest is DcapFixture {
         verifier.refreshRootCrl(m.pckCrl);
         vm.expectRevert(abi.encodeWithSelector(IDcapVerifier.CertificateAuthorityUnknown.selector, m.signerId));
         verifier.refreshPckCrl(m.signerId, m.pckCrl);
-        verifier = new DcapVerifier(m.rootX, m.rootY);
+        verifier = _deployVerifier(m.rootX, m.rootY);
         vm.warp(m.now_ - 2 days);
         vm.expectPartialRevert(Crl.CrlNotYetValid.selector);
         verifier.refreshRootCrl(m.rootCrl);

@@ -490,7 +490,7 @@ contract DcapDocumentsTest is DcapFixture {
     /// @dev Q6: where a text ends is told by its length, not by what happens to follow it in calldata.
     function test_parser_bytesBehindTheText_areNotRead() public {
         Machine memory m = _machine(SGX);
-        CollateralParser parser = new CollateralParser();
+        CollateralParser parser = CollateralParser(_deploy("CollateralParser", ""));
         (uint256 x, uint256 y) = vm.publicKeyP256(m.signerKey);
         uint256 cut = m.tcbInfo.length - 1;
         bytes memory text = LibBytes.slice(m.tcbInfo, 0, cut);

@@ -4,9 +4,8 @@ pragma solidity ^0.8.30;
 import {DcapFixture} from "../DcapFixture.sol";
 import {LibBytes} from "solady/utils/LibBytes.sol";
 
-import {DcapVerifier} from "contracts/attestation/DcapVerifier.sol";
-import {EnclaveRegistry} from "contracts/EnclaveRegistry.sol";
 import {Collateral, DocumentView, IDcapVerifier, IssuerView, PckView} from "contracts/interfaces/IDcapVerifier.sol";
+import {IEnclaveRegistry} from "contracts/interfaces/IEnclaveRegistry.sol";
 import {Attestation, MeasurementId} from "contracts/types/Attestation.sol";
 import {Policy} from "contracts/types/Policy.sol";
 
@@ -44,7 +43,7 @@ contract DcapVerifierTest is DcapFixture {
         vm.warp(m.now_);
         vm.expectEmit();
         emit IDcapVerifier.RootTrusted(bytes32(x), bytes32(y));
-        verifier = new DcapVerifier(bytes32(x), bytes32(y));
+        verifier = _deployVerifier(bytes32(x), bytes32(y));
         assertEq(verifier.ROOT_X(), bytes32(x));
         assertEq(verifier.ROOT_Y(), bytes32(y));
         vm.expectRevert();
@@ -59,7 +58,7 @@ contract DcapVerifierTest is DcapFixture {
     function test_refreshRootCrl_precompileAbsent_reverts() public {
         Machine memory m = _machine(SGX);
         vm.warp(m.now_);
-        verifier = new DcapVerifier(m.rootX, m.rootY);
+        verifier = _deployVerifier(m.rootX, m.rootY);
         vm.mockCall(address(0x100), bytes(""), bytes(""));
         vm.expectRevert();
         verifier.refreshRootCrl(m.rootCrl);
@@ -99,7 +98,7 @@ contract DcapVerifierTest is DcapFixture {
     /// @dev Q9: what is not cached shows as nothing.
     function test_views_nothingCached_areZero() public {
         Machine memory m = _machine(SGX);
-        verifier = new DcapVerifier(m.rootX, m.rootY);
+        verifier = _deployVerifier(m.rootX, m.rootY);
         DocumentView memory none;
         IssuerView memory nobody;
         assertEq(abi.encode(verifier.certificateAuthority(m.authorityId)), abi.encode(nobody));
@@ -259,7 +258,7 @@ contract DcapVerifierTest is DcapFixture {
     /// @dev E1, Q18: a registry believes this verifier, and nobody else's machine.
     function test_register_developmentQuote_registers() public {
         Machine memory m = _prepared(TDX_4);
-        EnclaveRegistry registry = new EnclaveRegistry(address(this), verifier);
+        IEnclaveRegistry registry = IEnclaveRegistry(_deploy("EnclaveRegistry", abi.encode(address(this), verifier)));
         Policy memory policy;
         policy.acceptedStatuses = 1;
         registry.approveMeasurement(_expected(TDX_4).measurement, policy);

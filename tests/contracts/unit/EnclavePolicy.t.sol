@@ -3,7 +3,6 @@ pragma solidity ^0.8.30;
 
 import {Fixture} from "../Fixture.sol";
 
-import {EnclaveRegistry} from "contracts/EnclaveRegistry.sol";
 import {Enclave, IEnclaveRegistry, PlatformStanding} from "contracts/interfaces/IEnclaveRegistry.sol";
 import {AdvisorySet} from "contracts/types/AdvisorySet.sol";
 import {Attestation, MeasurementId} from "contracts/types/Attestation.sol";
@@ -318,7 +317,7 @@ abstract contract EnclavePolicySuite is Fixture {
 contract StandaloneEnclavePolicyTest is EnclavePolicySuite {
     function setUp() public override {
         super.setUp();
-        registry = new EnclaveRegistry(OWNER, verifier);
+        registry = _deployRegistry();
         vm.prank(OWNER);
         registry.approveMeasurement(BUILD, _policy());
         _register(SIGNER);

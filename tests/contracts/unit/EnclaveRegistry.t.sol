@@ -3,7 +3,6 @@ pragma solidity ^0.8.30;
 
 import {Fixture} from "../Fixture.sol";
 
-import {EnclaveRegistry} from "contracts/EnclaveRegistry.sol";
 import {Enclave, IEnclaveRegistry} from "contracts/interfaces/IEnclaveRegistry.sol";
 import {Attestation, MeasurementId} from "contracts/types/Attestation.sol";
 
@@ -74,7 +73,7 @@ abstract contract EnclaveRegistrySuite is Fixture {
             attested = registry.reportData(OTHER, SEALING_KEY, OPERATOR, blockhash(vm.getBlockNumber() - 2));
         }
         if (which == 4) {
-            attested = new EnclaveRegistry(OWNER, verifier).reportData(OTHER, SEALING_KEY, OPERATOR, anchor);
+            attested = _deployRegistry().reportData(OTHER, SEALING_KEY, OPERATOR, anchor);
         }
         if (which == 5) attested = noise;
         vm.assume(attested != expected);
@@ -320,7 +319,7 @@ abstract contract EnclaveRegistrySuite is Fixture {
 contract StandaloneEnclaveRegistryTest is EnclaveRegistrySuite {
     function setUp() public override {
         super.setUp();
-        registry = new EnclaveRegistry(OWNER, verifier);
+        registry = _deployRegistry();
         vm.prank(OWNER);
         registry.approveMeasurement(BUILD, _policy());
         _register(SIGNER);

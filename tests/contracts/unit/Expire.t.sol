@@ -2,7 +2,8 @@
 pragma solidity ^0.8.30;
 
 import {Asker, Fixture} from "../Fixture.sol";
-import {BurningConsumer, GasMeter, ReenteringConsumer, RevertingConsumer} from "../consumers/HostileConsumers.sol";
+import {GasMeter} from "../consumers/GasMeter.sol";
+import {BurningConsumer, ReenteringConsumer, RevertingConsumer} from "../consumers/HostileConsumers.sol";
 import {RecordingConsumer} from "../consumers/RecordingConsumer.sol";
 
 import {ConsumerCall} from "contracts/ConsumerCall.sol";
@@ -102,7 +103,7 @@ contract ExpireTest is Fixture {
     /// @dev C13: expiry's callback has a limit of its own, whatever the request asked for.
     function testFuzz_expire_anyCallbackGas_callbackGetsExpiryGas(uint32 callbackGas) public {
         callbackGas = uint32(bound(callbackGas, 1, coprocessor.MAX_CALLBACK_GAS()));
-        GasMeter meter = new GasMeter(coprocessor);
+        GasMeter meter = _deployGasMeter();
         _expireLater(meter.ask{value: 1 ether}(PROGRAM, pool, "", callbackGas, 1 hours));
         assertLe(meter.gasAtEntry(), coprocessor.EXPIRY_CALLBACK_GAS());
         assertGe(meter.gasAtEntry() + 600, coprocessor.EXPIRY_CALLBACK_GAS());

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
-import {Asker, Fixture} from "../Fixture.sol";
+import {Asker, Fixture, FullCoprocessor} from "../Fixture.sol";
 import {RecordingConsumer} from "../consumers/RecordingConsumer.sol";
 
-import {Coprocessor} from "contracts/Coprocessor.sol";
-import {EnclaveRegistry} from "contracts/EnclaveRegistry.sol";
 import {Delivery, ICoprocessor} from "contracts/interfaces/ICoprocessor.sol";
 import {IEnclaveRegistry} from "contracts/interfaces/IEnclaveRegistry.sol";
 import {IReceiptVerifier} from "contracts/interfaces/IReceiptVerifier.sol";
@@ -170,7 +168,7 @@ contract FulfillTest is Fixture {
     /// @dev C8: nor is one of another coprocessor.
     function test_fulfill_digestOfOtherContract_reverts() public {
         Delivery memory delivery = _delivery(_ask(Asker(address(consumer))), "");
-        Coprocessor other = new Coprocessor(OWNER, verifier);
+        FullCoprocessor other = _deployCoprocessor();
         _expectRejected(delivery, _sign(SIGNER_KEY, other.receiptDigest(_receipt(delivery, PAYEE))));
     }
 
@@ -231,7 +229,7 @@ contract FulfillTest is Fixture {
 
     /// @dev C10: a registry of its own serves a pool as well as the coprocessor's does.
     function test_fulfill_standaloneRegistry_settles() public {
-        registry = new EnclaveRegistry(OWNER, verifier);
+        registry = _deployRegistry();
         pool = PoolLibrary.pack(address(registry), BASE_FEE_GWEI, GAS_PRICE_MWEI, FUEL_PRICE_WEI);
         RequestId requestId = _ask(Asker(address(consumer)));
         Delivery memory delivery = _delivery(requestId, "external");

@@ -18,7 +18,7 @@ contract GasTest is Fixture {
 
     function setUp() public override {
         super.setUp();
-        consumer = new GasConsumer(coprocessor, PROGRAM, pool);
+        consumer = GasConsumer(_deploy("GasConsumer", abi.encode(coprocessor, PROGRAM, pool)));
         // Warm up: after this, every slot that a settlement touches is nonzero, as in use.
         _fulfill(_ask(), abi.encode(keccak256("warm")));
         RequestId requestId = _ask();

@@ -1,21 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
-import {Test} from "forge-std/Test.sol";
+import {Deployment} from "../Deployment.sol";
 import {SSTORE2} from "solady/utils/SSTORE2.sol";
 
-import {ProgramRegistry} from "contracts/ProgramRegistry.sol";
 import {IProgramRegistry} from "contracts/interfaces/IProgramRegistry.sol";
 import {Program, ProgramId} from "contracts/types/Program.sol";
 
 /// @notice `ProgramRegistry`: what is published hashes to its name, and stays.
-contract ProgramRegistryTest is Test {
-    ProgramRegistry private registry;
+contract ProgramRegistryTest is Deployment {
+    IProgramRegistry private registry;
     bytes private constant MANIFEST = '{"version":1}';
     bytes private constant CODE = "function main(input) { return input }";
 
     function setUp() public {
-        registry = new ProgramRegistry();
+        registry = IProgramRegistry(_deploy("ProgramRegistry", ""));
     }
 
     function _chunks(bytes memory code, uint256 size) private returns (address[] memory chunks) {

@@ -27,7 +27,9 @@ contract RainInsuranceTest is Fixture {
         vm.deal(INSURER, 100 ether);
         vm.deal(FARMER, 100 ether);
         vm.prank(INSURER);
-        insurance = new RainInsurance{value: CAPITAL}(coprocessor, PROGRAM, pool, PUBLISHER);
+        insurance = RainInsurance(
+            payable(_deploy("RainInsurance", abi.encode(coprocessor, PROGRAM, pool, PUBLISHER), CAPITAL))
+        );
         vm.prank(PUBLISHER);
         insurance.publishRecord(RECORD);
     }

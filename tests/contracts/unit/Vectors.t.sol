@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
-import {Fixture} from "../Fixture.sol";
+import {Fixture, FullCoprocessor} from "../Fixture.sol";
 
-import {Coprocessor} from "contracts/Coprocessor.sol";
 import {PoolId, PoolLibrary} from "contracts/types/Pool.sol";
 import {Program, ProgramId} from "contracts/types/Program.sol";
 import {Outcome, Receipt as SignedReceipt} from "contracts/types/Receipt.sol";
@@ -170,7 +169,7 @@ contract VectorsTest is Fixture {
     /// @dev Puts the coprocessor's code where, and onto the chain which, the vector names.
     function _moveTo(uint256 chainId, address where) private {
         vm.etch(where, address(coprocessor).code);
-        coprocessor = Coprocessor(where);
+        coprocessor = FullCoprocessor(where);
         vm.chainId(chainId);
     }
 }
