@@ -17,7 +17,6 @@ import json
 import os
 import statistics
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -31,14 +30,13 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.enclave_host import Enclave
+from bench.tools import tools
 from oracle.enclave.engine_files import load_javascript
 from oracle.enclave.javascript import JavaScript
 from oracle.enclave.sandbox import THREAD_STACK_BYTES, configuration
 from oracle.types.program import Engine
 
 ROOT: Final = Path(__file__).parents[1]
-LOCK: Final = ROOT / "scripts" / "bench-requirements.lock"
-RIVALS: Final = ROOT / "build" / "bench-env"
 ROUNDS: Final = 5
 JOBS_PER_ROUND: Final = 400
 SPAWNS_PER_ROUND: Final = 4
@@ -100,18 +98,6 @@ class Report:
         return self.js_round_trip_ms <= 1 and self.native_ratio <= 4 and self.deno_ratio >= 40
 
 
-def rivals() -> Path:
-    """The bin directory of the rivals' environment, made if it is not there."""
-    stamp = RIVALS / "lock"
-    if not stamp.exists() or stamp.read_bytes() != LOCK.read_bytes():
-        uv = ROOT / "build" / "uv" / "bin" / "uv"  # where set-up put it
-        subprocess.run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, RIVALS], check=True)
-        install = ["pip", "install", "--quiet", "--require-hashes", "--requirement", str(LOCK)]
-        subprocess.run([uv, *install, "--python", RIVALS / "bin" / "python"], check=True)
-        stamp.write_bytes(LOCK.read_bytes())
-    return RIVALS / "bin"
-
-
 def timed(work: Callable[[], object], times: int) -> list[float]:
     """How long each of `times` calls takes, in seconds."""
     results = []
@@ -143,7 +129,7 @@ def instantiation() -> list[float]:
 
 def measure() -> Report:
     """Run everything, rivals and enclave in turns so that a busy moment hits them alike."""
-    tools, data = rivals(), json.dumps(NUMBERS)
+    rivals, data = tools(), json.dumps(NUMBERS)
     js: list[float] = []
     wasm: list[float] = []
     native: list[float] = []
@@ -159,9 +145,9 @@ def measure() -> Report:
             for _ in range(ROUNDS):
                 js += timed(lambda: enclave.output(sort), JOBS_PER_ROUND)
                 wasm += timed(lambda: enclave.output(echo), JOBS_PER_ROUND)
-                command = [str(tools / "python"), "-c", _NATIVE, data, str(JOBS_PER_ROUND)]
+                command = [str(rivals / "python"), "-c", _NATIVE, data, str(JOBS_PER_ROUND)]
                 native += json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-                deno += timed(lambda: spawn_deno(tools / "deno", script, data), SPAWNS_PER_ROUND)
+                deno += timed(lambda: spawn_deno(rivals / "deno", script, data), SPAWNS_PER_ROUND)
     return Report(
         js_round_trip_ms=statistics.median(js) * 1e3,
         js_round_trip_p99_ms=statistics.quantiles(js, n=100)[98] * 1e3,
