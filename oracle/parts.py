@@ -309,7 +309,7 @@ def _without_traceback(record: logging.LogRecord) -> bool:
 
 def _start_anew_without_broker(app: Celery, stop: threading.Event) -> None:
     watch_broker(app, stop)
-    if not stop.is_set():
+    if not stop.is_set() and state.should_stop is None:
         _start_anew()
 
 
