@@ -26,7 +26,7 @@ from tests.faults.audit import Report
 from tests.faults.load import load
 from tests.faults.postgres import PostgreSQL
 from tests.faults.troubles import TROUBLES, Trouble
-from tests.faults.world import World, a_chain, a_world
+from tests.faults.world import World, a_chain, a_world, ticking
 
 _ANVIL = Path(__file__).parents[2] / "node_modules" / "@foundry-rs" / "anvil-linux-amd64" / "bin"
 _PAUSE_S = (0.1, 4.0)  # between troubles
@@ -98,7 +98,11 @@ def disturb(
 def soak(minutes: float, seed: int, *, separate: bool, postgresql: bool, directory: Path) -> tuple[Disturbance, Report]:
     """A whole run, told as it goes."""
     troubles = dict(TROUBLES)
-    with a_chain(_BLOCK_TIME_S) as chain, PostgreSQL.maybe(directory / "pg", wanted=postgresql) as database:
+    with (
+        a_chain() as chain,
+        ticking(chain, _BLOCK_TIME_S),
+        PostgreSQL.maybe(directory / "pg", wanted=postgresql) as database,
+    ):
         if database is not None:
             troubles["restart database"] = (2, database.restart)
             del troubles["lock database"]

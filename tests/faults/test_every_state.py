@@ -31,7 +31,7 @@ from tests.fakes import FakeEnclave, eventually, serving
 from tests.faults.audit import audit
 from tests.faults.keeper import Command, Keeper
 from tests.faults.load import CONSUMERS
-from tests.faults.world import a_chain, deployed, environment
+from tests.faults.world import a_chain, deployed, environment, reorganise
 from tests.integration.conftest import Chain, pool_settings
 
 WITHIN_S = 60.0
@@ -173,8 +173,7 @@ class Scene:
         settled = self.store.requests.get(request_id)
         assert settled is not None
         assert settled.ended_block is not None
-        self.call("anvil_reorg", self.chain.reader.head().number - settled.ended_block + 1, [])
-        self.call("evm_mine")
+        reorganise(self.chain, self.chain.reader.head().number - settled.ended_block + 1)
         eventually(lambda: not self.is_armed("watcher"), WITHIN_S, "the watcher died")
         self.reach(request_id, SETTLED)
 

@@ -23,7 +23,7 @@ from oracle.errors import AdytonError
 from oracle.store.rows import RequestState
 from tests.fakes import eventually
 from tests.faults import troubles
-from tests.faults.world import World, a_chain, a_world
+from tests.faults.world import World, a_chain, a_world, reorganise
 
 PARTS = ("broker", "enclave", "watcher", "submitter", "worker")
 STATES = (RequestState.PENDING, RequestState.EXECUTED, RequestState.SUBMITTED, RequestState.SETTLED)
@@ -88,8 +88,7 @@ class Pool(RuleBasedStateMachine):
 
     @rule(depth=st.sampled_from(DEPTHS))
     def reorganise(self, depth: int) -> None:
-        self.world.chain.rpc.call("anvil_reorg", depth, [])
-        self.world.mine()
+        reorganise(self.world.chain, depth)
 
     @rule(name=st.sampled_from(sorted(troubles.LIES)))
     def lie(self, name: str) -> None:

@@ -23,6 +23,7 @@ import redis
 
 from oracle.broker import EXECUTE, SUBMIT, queue_name
 from tests.faults.world import World
+from tests.faults.world import reorganise as replace_blocks
 
 _LOOK_S = 1.0
 _FOREVER = threading.Event()  # nobody sets it: a wait of bounded length is what these troubles are
@@ -170,8 +171,7 @@ def lock_database(world: World, chance: random.Random) -> str:
 def reorganise(world: World, chance: random.Random) -> str:
     """The newest blocks are replaced by empty ones; what was in them is forgotten."""
     depth = chance.choice((1, 1, 2, 3, 5, 8, 13, 33, 64))
-    world.chain.rpc.call("anvil_reorg", depth, [])
-    world.mine(2)
+    replace_blocks(world.chain, depth)
     return f"reorganised {depth} blocks"
 
 

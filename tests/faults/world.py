@@ -7,7 +7,9 @@ A chain behind a node that can lie, a pool on it, in one piece or in parts, and 
 
 from __future__ import annotations
 
+import contextlib
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,8 +17,10 @@ from pathlib import Path
 
 from oracle import anvil, supervisor
 from oracle.attestation.quoters.simulated import simulated_measurement
+from oracle.chain.rpc import Rpc
 from oracle.config import Settings
 from oracle.enclave.measurement import measure
+from oracle.errors import AdytonError
 from oracle.store.rows import EnclaveState
 from oracle.store.store import Store
 from oracle.types.ids import Address, hex_of
@@ -30,6 +34,7 @@ from tests.lying_proxy import LyingProxy, lying
 FIRST, SECOND = anvil.ACCOUNTS[1], anvil.ACCOUNTS[3]  # relay keys
 BURIED = 80  # blocks on top of the deployment, so that no reorganisation reaches it
 CALM_WITHIN_S = 240.0
+_mining = threading.Lock()
 
 
 @dataclass
@@ -50,9 +55,6 @@ class World:
     def is_ready(self) -> bool:
         """Whether an enclave is registered."""
         return any(enclave.state is EnclaveState.LIVE for enclave in self.store.enclaves.newest())
-
-    def mine(self, blocks: int = 1) -> None:
-        self.chain.rpc.call("anvil_mine", hex(blocks))
 
     def settle_down(self, within_s: float = CALM_WITHIN_S) -> Report:
         """Wait until every request has ended and no relay waits for anything; then audit."""
@@ -80,10 +82,44 @@ def _reversed(given: bytes) -> bytes:
     return given[::-1]
 
 
+def reorganise(chain: Chain, depth: int) -> None:
+    """
+    Replace the newest `depth` blocks by empty ones, and add one. Nothing is mined meanwhile: Anvil would be left with
+    blocks that it does not have.
+    """
+    with _mining:
+        chain.rpc.call("evm_setAutomine", False)
+        try:
+            chain.rpc.call("anvil_reorg", depth, [])
+        finally:
+            chain.rpc.call("evm_setAutomine", True)
+        chain.rpc.call("evm_mine")
+
+
 @contextmanager
-def a_chain(block_time_s: float | None = None) -> Iterator[Chain]:
-    """A chain with the contracts buried deeply enough."""
-    with anvil.running(block_time_s=block_time_s) as node:
+def ticking(chain: Chain, interval_s: float) -> Iterator[None]:
+    """A block now and then, also if nobody sends anything."""
+    stop, rpc = threading.Event(), Rpc(chain.node.rpc_url)
+
+    def tick() -> None:
+        while not stop.wait(interval_s):
+            with contextlib.suppress(AdytonError), _mining:
+                rpc.call("evm_mine")
+
+    thread = threading.Thread(target=tick, name="ticker")
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+        rpc.close()
+
+
+@contextmanager
+def a_chain() -> Iterator[Chain]:
+    """A chain with the contracts buried deeply enough. Each transaction is mined at once."""
+    with anvil.running() as node:
         chain = build_chain(node, (MEASUREMENT, simulated_measurement(measure())))
         fund(chain)
         chain.rpc.call("anvil_mine", hex(BURIED))
