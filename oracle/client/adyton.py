@@ -24,7 +24,7 @@ from oracle.client.document import ReceiptDocument
 from oracle.client.errors import ProgramNotPublishedError
 from oracle.client.following import Following
 from oracle.client.results import Result
-from oracle.client.streaming import Cursor, Filter, Stream
+from oracle.client.streaming import Confirmed, Cursor, Filter, Stream
 from oracle.client.verification import (
     VerifiedReceipt,
     check_attestation,
@@ -352,7 +352,8 @@ class Adyton:
         if not isinstance(start, Cursor):
             number = reader.head().number - confirmations if start is None else start - 1
             start = Cursor(reader.block(max(0, number)))
-        return Stream(reader, wanted, start, confirmations, until_head=until_head)
+        narrowed = replace(reader, consumer=wanted.consumer, pool_id=wanted.pool_id)
+        return Stream(Confirmed(narrowed, confirmations), wanted, start, until_head=until_head)
 
     @property
     def poll_s(self) -> float:

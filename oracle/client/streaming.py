@@ -16,13 +16,13 @@ import json
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
 from oracle.attestation import strict_json
-from oracle.chain.reader import ChainReader
-from oracle.chain.watcher import Watcher
+from oracle.chain.errors import ChainMovedError
+from oracle.chain.watcher import Chain, Watcher
 from oracle.client.errors import CursorLostError
 from oracle.client.patience import Patience
 from oracle.errors import ChainMismatchError, EncodingError, RetryableError
@@ -102,21 +102,27 @@ class Cursor:
 
 
 @dataclass(frozen=True, slots=True)
-class _Confirmed:
-    """`oracle.chain.watcher.Chain`, as it was so many blocks ago."""
+class Confirmed:
+    """A chain as it was so many blocks ago."""
 
-    reader: ChainReader
+    chain: Chain
     confirmations: int
 
     def head(self, tag: Tag = "latest") -> BlockRef:
-        head = self.reader.head(tag)
-        return self.reader.block(max(0, head.number - self.confirmations)) if self.confirmations else head
+        """The newest block that has the confirmations."""
+        head = self.chain.head(tag)
+        block = self.chain.blocks([max(0, head.number - self.confirmations)])[0] if self.confirmations else head
+        if block is None:
+            raise ChainMovedError("the chain became shorter while it was read")
+        return block
 
     def blocks(self, numbers: Sequence[int], *, by_majority: bool = False) -> list[BlockRef | None]:
-        return self.reader.blocks(numbers, by_majority=by_majority)
+        """As `oracle.chain.watcher.Chain`."""
+        return self.chain.blocks(numbers, by_majority=by_majority)
 
     def events(self, first: int, last: int) -> Sequence[Event]:
-        return self.reader.events(first, last)
+        """As `oracle.chain.watcher.Chain`."""
+        return self.chain.events(first, last)
 
 
 @dataclass(slots=True)
@@ -202,13 +208,10 @@ class End(Enum):
 class Stream:
     """Items one by one. `step` never waits; iterating does (`oracle.client.following`)."""
 
-    def __init__(
-        self, reader: ChainReader, wanted: Filter, start: Cursor, confirmations: int, *, until_head: bool
-    ) -> None:
+    def __init__(self, chain: Chain, wanted: Filter, start: Cursor, *, until_head: bool = False) -> None:
         """Of what `wanted` lets through after `start`; with `until_head` it ends where the chain ends now."""
-        narrowed = replace(reader, consumer=wanted.consumer, pool_id=wanted.pool_id)
         self._journal = _Journal(wanted, [start.block], set(start.open))
-        self._watcher = Watcher(_Confirmed(narrowed, confirmations), self._journal, _wake_nobody, _now_ms)
+        self._watcher = Watcher(chain, self._journal, _wake_nobody, _now_ms)
         self._cursor = start
         self._patience = Patience()
         self._until_head = until_head
