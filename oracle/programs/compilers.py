@@ -117,7 +117,7 @@ def _rust(project: Project) -> Compiled:
     if not has_rust_target(rustc):
         raise ConfigurationError(f"rustc has no target {RUST_TARGET}: run `rustup target add {RUST_TARGET}`")
     options = ["--target", RUST_TARGET, "--crate-type", "cdylib", "--crate-name", "program", "--edition", "2021"]
-    options += ["-C", "opt-level=s", "-C", "panic=abort", "-C", "strip=symbols", "-C", "lto=fat"]
+    options += ["-C", "opt-level=3", "-C", "panic=abort", "-C", "strip=symbols", "-C", "lto=fat"]
     options += ["-C", "codegen-units=1", "-C", f"link-arg=-zstack-size={_STACK_BYTES}", "--color", "never"]
     with _staged(project) as (root, _):
         _run([rustc, *options, str(project.entry), "-o", "out.wasm"], root, "rustc")

@@ -1,10 +1,10 @@
 // How many primes are there up to n? abi.encode(uint256 n) in, abi.encode(uint256 count) out.
 // A program may also be several files: `export function main` and `import` what you need; `adyton build` bundles with esbuild.
 function main(input) {
-  const [n] = abi.decode(["uint256"], input);
-  if (n > 10_000_000n) throw new Error("n is too large");
+  const n = Number(abi.decode(["uint256"], input)[0]);
+  if (n > 10_000_000) throw new Error("n is too large");
 
-  const composite = new Uint8Array(Number(n) + 1);
+  const composite = new Uint8Array(n + 1);
   let count = 0;
   for (let i = 2; i <= n; i++) {
     if (composite[i]) continue;
