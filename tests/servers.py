@@ -112,6 +112,7 @@ def rabbitmq(directory: Path, address: str = LOOPBACK) -> Iterator[str]:
         "RABBITMQ_LOG_BASE": str(directory),
         "RABBITMQ_ENABLED_PLUGINS_FILE": str(directory / "plugins"),
         "RABBITMQ_PID_FILE": str(directory / "pid"),
+        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 1:1 +sbwt none +sbwtdcpu none +sbwtdio none",  # no busy waiting
     }
     process = subprocess.Popen(
         [str(_RABBITMQ)], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True

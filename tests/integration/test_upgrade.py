@@ -35,7 +35,7 @@ from tests.integration.conftest import Chain, build_chain, pool_settings
 from tests.integration.test_hosts import end, start
 from tests.integration.test_scale_out import part
 
-WITHIN_S = 90.0
+WITHIN_S = 180.0
 RELAY = Address(ACCOUNTS[1].address)
 _AT_ONCE = 6
 
