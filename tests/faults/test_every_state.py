@@ -6,6 +6,7 @@ The parts are real processes on a real chain, with the fake enclave behind a rea
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Iterator
@@ -64,7 +65,8 @@ class Scene:
         try:
             yield
         finally:
-            os.kill(pid, signal.SIGCONT)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
 
     def call(self, method: str, *parameters: object) -> None:
         self.chain.rpc.call(method, *parameters)

@@ -125,7 +125,7 @@ def _world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 TestPool = Pool.TestCase
 TestPool.settings = settings(
     deadline=None,
-    max_examples=50 if IS_SEARCH else 3,
+    max_examples=50 if IS_SEARCH else 2,
     stateful_step_count=40 if IS_SEARCH else 8,
     suppress_health_check=list(HealthCheck),
     phases=(Phase.explicit, Phase.generate),
