@@ -68,15 +68,12 @@ class Requests:
         """
         values = {stored.receipt.request_id: _receipt_values(stored) for stored, _ in made}
         with self._database.write() as connection:
-            moved = {
-                request_id
-                for request_id in sorted(values)
-                if connection.execute(_SET_EXECUTED, {"id": request_id, "now_ms": now_ms}).rowcount
-            }
+            moved = connection.execute(_TO_EXECUTE, {"ids": list(values)}).scalars().all()
             if moved:
-                connection.execute(self._insert_receipt, [values[request_id] for request_id in sorted(moved)])
+                connection.execute(_SET_EXECUTED, [{"id": request_id, "now_ms": now_ms} for request_id in moved])
+                connection.execute(self._insert_receipt, [values[RequestId(request_id)] for request_id in moved])
             settle_accounts(connection, [served for _, served in made if served is not None])
-        return moved
+        return set(map(RequestId, moved))
 
     def fail(self, request_id: RequestId, reason: str, served: Served | None = None) -> bool:
         """
@@ -306,12 +303,16 @@ def _due(
     return list(rows)
 
 
+_UNSERVED = or_(requests.c.state == RequestState.PENDING, requests.c.state == RequestState.FAILED)
+_TO_EXECUTE = (  # nobody else moves them until we commit
+    select(requests.c.request_id)
+    .where(requests.c.request_id.in_(bindparam("ids", expanding=True)), _UNSERVED)
+    .order_by(requests.c.request_id)
+    .with_for_update()
+)
 _SET_EXECUTED = (
     update(requests)
-    .where(
-        requests.c.request_id == bindparam("id"),
-        requests.c.state.in_((RequestState.PENDING, RequestState.FAILED)),
-    )
+    .where(requests.c.request_id == bindparam("id"), _UNSERVED)
     .values(
         state=RequestState.EXECUTED,
         executed_at_ms=bindparam("now_ms"),
