@@ -22,7 +22,7 @@ ARTIFACTS = ROOT / "oracle" / "chain" / "artifacts"
 TEST_ARTIFACTS = ROOT / "build" / "artifacts"
 SOURCES = ROOT / "build" / "sources.json"
 SETTINGS = "foundry.toml"
-CONSUMERS = ("GasConsumer", "GasMeter")  # those whose own gas is part of a measurement
+CONSUMERS = ("GasConsumer", "GasMeter", "LoadConsumer")  # those whose own gas is part of a measurement
 TEST_CONTRACTS = tuple(f"tests/contracts/consumers/{name}.sol" for name in CONSUMERS)
 _IMPORT = re.compile(r'^import\s[^;"]*"([^"]+)"\s*;', re.MULTILINE)
 
