@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from oracle.errors import ProjectError
-from oracle.programs.cases import shown
+from oracle.programs.cases import printable, shown
 from oracle.programs.limits import nearest, over_ceiling, usage
 from oracle.programs.running import Run
 from oracle.programs.values import decode_values
@@ -24,13 +24,13 @@ def show_run(run: Run, manifest: Manifest, types: tuple[str, ...], pool: Pool | 
     _say(f"{run.outcome.name}: {run.fuel_used:,} fuel, {run.trace.peak_memory_bytes / 2**20:.1f} MiB of memory, "
          f"{1_000 * run.wall_s:.1f} ms here")  # fmt: skip
     for line in run.logs[:_MAX_LOG_LINES]:
-        _say(f"log   {line}")
+        _say(f"log   {printable(line)}")
     _show_limits(run, manifest)
     if pool is not None:
         _say(f"costs {_cost_wei(run, pool) / _WEI_PER_ETH:.9f} ETH in this pool, callback gas aside")
     _show_calls(run, is_traced=is_traced)
     completed = run.outcome is Outcome.COMPLETED
-    click.echo(shown(run.output, types) if completed else run.output.decode("utf-8", "replace"))
+    click.echo(shown(run.output, types) if completed else printable(run.output.decode("utf-8", "replace")))
 
 
 def run_as_json(run: Run, manifest: Manifest, types: tuple[str, ...], pool: Pool | None) -> dict[str, Any]:

@@ -96,8 +96,9 @@ def read_blob(path: Path) -> bytes:
 
 def check(case: Case, run: Run) -> list[str]:
     """What differs from what the case says, a line each; nothing if all is well."""
+    said = printable(run.output.decode("utf-8", "replace"))
     if run.outcome is not case.outcome:
-        why = f" ({run.output.decode('utf-8', 'replace')})" if run.outcome is not Outcome.COMPLETED else ""
+        why = f" ({said})" if run.outcome is not Outcome.COMPLETED else ""
         return [f"expected outcome {case.outcome.name}", f"     got outcome {run.outcome.name}{why}"]
     wrong = []
     if case.output is not None and run.output != case.output:
@@ -106,7 +107,7 @@ def check(case: Case, run: Run) -> list[str]:
             f"     got output {shown(run.output, case.output_types)}",
         ]
     if case.reason is not None and case.reason not in run.output.decode("utf-8", "replace"):
-        wrong += [f"expected a reason with {case.reason!r}", f"     got {run.output.decode('utf-8', 'replace')!r}"]
+        wrong += [f"expected a reason with {case.reason!r}", f"     got {said!r}"]
     if case.max_fuel is not None and run.fuel_used > case.max_fuel:
         wrong += [f"expected at most {case.max_fuel:,} fuel", f"     got {run.fuel_used:,}"]
     return wrong
@@ -120,6 +121,11 @@ def shown(data: bytes, types: Sequence[str]) -> str:
         except ProjectError:
             pass
     return "0x" + data.hex()
+
+
+def printable(text: str) -> str:
+    """`text` of any origin, fit for a terminal: what cannot be printed becomes a replacement character."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
 
 
 def _cases(project: Project, path: Path) -> list[Case]:
@@ -152,7 +158,7 @@ def _case(project: Project, blobs: tuple[Path, ...], table: object, what: str) -
         input_types = types_of(table.get("input_types", list(project.input_types)), "input_types")
         output_types = types_of(table.get("output_types", list(project.output_types)), "output_types")
         return Case(
-            name=str(table.get("name", what))[:200],
+            name=printable(str(table.get("name", what))[:200]),
             given=_bytes(table, _INPUT, input_types) or b"",
             blobs=blobs,
             facts=_facts(table.get("request", {})),

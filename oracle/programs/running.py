@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Final, Self
@@ -88,11 +88,13 @@ class Workbench:
             ConfigurationError: the JavaScript engine is not built.
         """
         self._trace = Trace()
+        self._executor: Executor | None = None
+        self._blobs: frozenset[bytes] = frozenset()
         self._compiler = _CompilerOnDemand()
         previous = threading.stack_size(THREAD_STACK_BYTES)
         try:
             self._thread = ThreadPoolExecutor(1)
-            self._executor: Executor = self._thread.submit(self._boot).result()
+            self._new_executor = self._thread.submit(self._boot).result()
         finally:
             threading.stack_size(previous)
         return self
@@ -103,13 +105,14 @@ class Workbench:
         self._thread.shutdown()
         self._compiler.close()
 
-    def _boot(self) -> Executor:
+    def _boot(self) -> Callable[[], Executor]:
         engine = wasmtime.Engine(configuration(max_memory_bytes=CEILINGS.memory_bytes))
         self._stopped = threading.Event()
         threading.Thread(target=_tick, args=(engine, self._stopped), daemon=True).start()
         module, addresses, _ = load_javascript(engine)
         javascript = ObservedJavaScript(engine, module, addresses, self._trace)
-        return Executor(javascript, ObservedWebAssembly(engine, self._compiler, self._trace), CEILINGS)
+        webassembly = ObservedWebAssembly(engine, self._compiler, self._trace)
+        return lambda: Executor(javascript, webassembly, CEILINGS)
 
     def run(
         self,
@@ -129,6 +132,9 @@ class Workbench:
         """
         program = Program.of(manifest, code)
         contents = {keccak256(content): content for content in (manifest, code, *blobs)}
+        there = frozenset(keccak256(blob) for blob in blobs)
+        if self._executor is None or there != self._blobs:  # which remembers contents
+            self._executor, self._blobs = self._new_executor(), there
         order = _order(program, given, facts or Facts())
         self._thread.submit(self._prepare, order, contents).result()
         return self._thread.submit(self._run, order, contents).result()
@@ -146,6 +152,7 @@ class Workbench:
         return Run(result.outcome, result.output, result.fuel_used, result.logs, len(order.input), wall_s, trace)
 
     def _execute(self, order: Execute, contents: Mapping[bytes, bytes]) -> Result:
+        assert self._executor is not None
         try:
             return self._executor.execute(order, order.request.request_id, contents.get)
         except HostError as error:
