@@ -105,7 +105,7 @@ def verify_command(file: Path, **options: Any) -> None:
     """
     evidence = read_evidence(file)
     found = parse(evidence)
-    now_s = int(time.time()) if options["at"] is None else _parse_time(options["at"])
+    now_s = int(time.time()) if options["at"] is None else parse_time(options["at"])
     policy = _policy(options)
     result: dict[str, Any] = {"file": str(file), "at": _date(now_s), "accepted": False}
     try:
@@ -194,7 +194,8 @@ def _read_root(path: Path) -> bytes:
     return fingerprint(certificate)
 
 
-def _parse_time(text: str) -> int:
+def parse_time(text: str) -> int:
+    """A time on the command line as unix seconds. Raises `EncodingError`."""
     if text.isascii() and text.isdigit():
         return int(text)
     try:

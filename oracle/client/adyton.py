@@ -353,7 +353,7 @@ class Adyton:
             number = reader.head().number - confirmations if start is None else start - 1
             start = Cursor(reader.block(max(0, number)))
         narrowed = replace(reader, consumer=wanted.consumer, pool_id=wanted.pool_id)
-        return Stream(Confirmed(narrowed, confirmations), wanted, start, until_head=until_head)
+        return Stream(Confirmed(narrowed, confirmations, start.block.number), wanted, start, until_head=until_head)
 
     @property
     def poll_s(self) -> float:

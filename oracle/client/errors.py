@@ -114,8 +114,8 @@ class UnknownMeasurementError(ReceiptRefusedError):
     """A build that the caller does not trust."""
 
     def __init__(self, trusted: frozenset[bytes], actual: bytes) -> None:
-        what = f"the signer runs the build {_shown(actual)}, which is not among the {len(trusted)} that are trusted"
-        super().__init__(what, trusted, actual)
+        state = "which is not among those that you trust" if trusted else "and you named none that you trust"
+        super().__init__(f"the signer runs the build with the measurement {_shown(actual)}, {state}", trusted, actual)
 
 
 class OtherVerifierError(ReceiptRefusedError):

@@ -103,15 +103,17 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True)
 class Confirmed:
-    """A chain as it was so many blocks ago."""
+    """A chain as it was so many blocks ago, yet not before `first`: a cursor may come from nearer the head."""
 
     chain: Chain
     confirmations: int
+    first: int
 
     def head(self, tag: Tag = "latest") -> BlockRef:
         """The newest block that has the confirmations."""
         head = self.chain.head(tag)
-        block = self.chain.blocks([max(0, head.number - self.confirmations)])[0] if self.confirmations else head
+        number = max(head.number - self.confirmations, min(self.first, head.number))
+        block = self.chain.blocks([number])[0] if self.confirmations else head
         if block is None:
             raise ChainMovedError("the chain became shorter while it was read")
         return block

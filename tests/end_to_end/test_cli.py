@@ -6,9 +6,12 @@ import re
 import pytest
 from click.testing import CliRunner
 
+from oracle.attestation.development.dcap import DevelopmentPki
+from oracle.attestation.quoters.simulated import simulated_measurement
 from oracle.cli import adyton as group
 from oracle.config import load
 from oracle.devnet import SETTINGS_FILE
+from oracle.enclave.measurement import measure
 from oracle.types.ids import hex_of
 from tests.end_to_end.conftest import ROOT, run
 
@@ -102,6 +105,19 @@ def test_receipt_shown_then_verified_from_its_file(adyton, program_id, tmp_path)
     assert adyton("receipt", "verify", request_id).returncode == 0
 
 
+def test_receipt_verified_offline_under_a_root_and_build_of_ones_own(bare_adyton, stack, receipt, tmp_path):
+    file, root = tmp_path / "receipt.json", tmp_path / "root.der"
+    file.write_text(json.dumps(receipt))
+    root.write_bytes(DevelopmentPki().root.der)
+    where = {"ADYTON_CONFIG": str(stack.directory / SETTINGS_FILE), "ADYTON_RPC_URL": "http://127.0.0.1:9"}
+    build = hex_of(simulated_measurement(measure()))
+    options = ("receipt", "verify", str(file), "--offline", "--measurement", build)
+    done = bare_adyton(*options, "--root", str(root), **where)
+    assert done.returncode == 0, done.stderr
+    assert build in done.stdout
+    assert_one_sentence(bare_adyton(*options, **where), "a root that is not trusted")
+
+
 @pytest.mark.parametrize(
     ("field", "value", "said"),
     [
@@ -109,10 +125,12 @@ def test_receipt_shown_then_verified_from_its_file(adyton, program_id, tmp_path)
         ("fuel_used", 1, "signature is by"),
         ("payee", "0x" + "11" * 20, "signature is by"),
         ("outcome", "TRAPPED", "signature is by"),
-        ("chain_id", 1, "signature is by"),
+        ("chain_id", 1, "of chain 1, not of chain 31337"),
         ("signer", "0x" + "11" * 20, "signature is by"),
         ("signature", "0x" + "ff" * 64, "canonical|could have made"),
         ("output", None, "not a receipt"),
+        ("attestation", {}, "not a receipt"),
+        ("version", 1, "measurement 0x[0-9a-f]{64}, and you named none"),
     ],
 )
 def test_receipt_changed_in_any_field_is_refused(adyton, receipt, tmp_path, field, value, said):
@@ -123,7 +141,7 @@ def test_receipt_changed_in_any_field_is_refused(adyton, receipt, tmp_path, fiel
 
 
 def test_receipt_of_unknown_request_says_so(adyton):
-    assert_one_sentence(adyton("receipt", "show", "0x" + "11" * 32), "open or unknown")
+    assert_one_sentence(adyton("receipt", "show", "0x" + "11" * 32), "there is no request 0x1111.* on chain 31337")
 
 
 @pytest.mark.parametrize(

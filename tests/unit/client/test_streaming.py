@@ -81,7 +81,7 @@ ACTIONS = st.lists(st.tuples(st.sampled_from(["mine", "reorganise", "read", "fai
 def test_step_through_reorganisations_leaves_the_canonical_events(actions, confirmations, is_filtered):
     chain, number, left = FakeChain(max_events=10), 0, []
     wanted = Filter(consumer=a_request().consumer) if is_filtered else Filter()
-    stream = Stream(Confirmed(chain, confirmations), wanted, start_of(chain))
+    stream = Stream(Confirmed(chain, confirmations, 0), wanted, start_of(chain))
     for action, count in actions:
         if action == "mine":
             for _ in range(count):
