@@ -16,6 +16,7 @@ from oracle.chain.history import find_ending
 from oracle.chain.reader import ChainReader
 from oracle.chain.settlement import open_among
 from oracle.client.errors import RequestOverdueError, RequestUnknownError, WaitTimeoutError
+from oracle.client.patience import Patience
 from oracle.client.results import Result, read_result
 from oracle.errors import RetryableError
 from oracle.types.block import Created
@@ -26,7 +27,7 @@ _SURE_AFTER: Final = 3  # looks in a row: one node may be behind another
 
 @dataclass(slots=True)
 class Waiter:
-    """Waits for one request. Retryable errors of the chain are kept until the time is up."""
+    """Waits for one request. A chain that cannot be read is borne for a minute."""
 
     reader: ChainReader
     created: Created
@@ -35,10 +36,12 @@ class Waiter:
     now_s: Callable[[], float] = time.monotonic
     _started_at_s: float = field(init=False)
     _missing: int = field(default=0, init=False)
+    _patience: Patience = field(init=False)
 
     def __post_init__(self) -> None:
         """Begin to count."""
         self._started_at_s = self.now_s()
+        self._patience = Patience(now_s=self.now_s)
 
     def step(self) -> Result | None:
         """
@@ -48,16 +51,19 @@ class Waiter:
             WaitTimeoutError: the time is up.
             RequestOverdueError: its deadline has passed.
             RequestUnknownError: it is not in the chain any more.
-            RetryableError: the chain cannot be read, and the time is up.
+            RetryableError: the chain cannot be read, and the time is up, or it has been so for a minute.
         """
         try:
-            return self._look()
+            found = self._look()
         except (RequestOverdueError, WaitTimeoutError):
             raise
-        except RetryableError:
+        except RetryableError as error:
             if self._is_over():
                 raise
+            self._patience.failed(error)
             return None
+        self._patience.succeeded()
+        return found
 
     def _look(self) -> Result | None:
         reader, request = self.reader, self.created.request
