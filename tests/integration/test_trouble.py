@@ -41,8 +41,8 @@ def await_state(store: Store, request_id: RequestId, state: RequestState) -> Non
 def refused(capfd: pytest.CaptureFixture[str], settings: Settings) -> str:
     """What the operator reads when the pool refuses to run."""
     logging.getLogger().handlers.clear()
-    with pytest.raises(PartFailedError), running(settings):
-        pass
+    with pytest.raises(PartFailedError), running(settings) as pool:
+        eventually(lambda: not pool.is_running, 60, "the pool ends")  # if it was registered before it looked
     return capfd.readouterr().err
 
 
