@@ -113,10 +113,9 @@ def run(
     manifest, code, types = _program(path, manifest_file)
     types = types_of(list(returned), "--returns") if returned else types
     contents = tuple(read_blob(blob) for blob in blobs)
+    parsed, pool = Manifest.parse(manifest), _pool(context, pool_id)
     with Workbench() as bench:
         done = bench.run(manifest, code, given, facts=Facts(created_at, nonce), blobs=contents)
-    pool = _pool(context, pool_id)
-    parsed = Manifest.parse(manifest)
     if as_json:
         print_json(run_as_json(done, parsed, types, pool))
     else:

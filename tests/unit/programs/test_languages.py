@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from oracle.programs.languages import LANGUAGES
 from oracle.programs.running import Run, Workbench
 from oracle.types.receipt import Outcome
 
+DOCUMENT = (Path(__file__).parents[3] / "docs" / "LANGUAGES.md").read_text()
 MIRRORS = Path(__file__).parent / "mirrors"
 HERE = {
     "js": True,
@@ -88,6 +90,18 @@ def test_template_builds_twice_to_the_same_bytes_and_passes_its_cases(lang, make
     for case in cases:
         _, wrong = run_case(first.project, bench, first.manifest, first.code, case)
         assert wrong == [], (case.name, wrong)
+
+
+@pytest.mark.parametrize("lang", COMPILED)
+def test_document_program_works_as_pasted(lang, make_project, bench):
+    section = re.split(r"^## ", DOCUMENT, flags=re.MULTILINE)
+    [section] = [part for part in section if part.splitlines()[0] == LANGUAGES[lang].title]
+    project = make_project(lang)
+    (project.root / project.entry).write_text(re.search(r"```\w+\n(.*?)```", section, re.DOTALL)[1])
+    built = build(project)
+    data = encode(["address", "uint256[]"], ["0x" + "ab" * 20, [1, 2, 2**40]])
+    run = bench.run(built.manifest, built.code, data)
+    assert run.output == encode(["address", "uint256"], ["0x" + "ab" * 20, 3 + 2**40])
 
 
 @pytest.mark.parametrize("lang", COMPILED)

@@ -16,8 +16,10 @@ pub extern "C" fn run() {
             continue;
         }
         count += 1;
-        for j in (i.saturating_mul(i)..=n).step_by(i) {
+        let mut j = i.saturating_mul(i);
+        while j <= n {
             composite[j] = true;
+            j += i;
         }
     }
     adyton::output(&adyton::encode(&(count,)));
