@@ -158,9 +158,12 @@ def publish(context: Context, /, directory: Path, *, off_chain: bool, as_json: b
     """
     Build the project in PROJECT (this folder), publish it on chain and print its id.
 
-    The same as `adyton build` and then `adyton program publish` of the artifact with its manifest.
+    The same as `adyton build` and then `adyton program publish` of the artifact with its manifest, but that a program
+    which no enclave would run is refused.
     """
     built = build_project(load(directory))
+    with Workbench() as bench:
+        bench.require_valid(built.manifest, built.code)
     built.write()
     publish_code(context, built.code_file.name, built.manifest, built.code, off_chain=off_chain, as_json=as_json)
 

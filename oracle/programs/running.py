@@ -130,18 +130,37 @@ class Workbench:
             EncodingError, LimitExceededError: the manifest does not parse.
             ProjectError: the program asks for a blob that is not among `blobs`.
         """
-        program = Program.of(manifest, code)
-        contents = {keccak256(content): content for content in (manifest, code, *blobs)}
-        there = frozenset(keccak256(blob) for blob in blobs)
-        if self._executor is None or there != self._blobs:  # which remembers contents
-            self._executor, self._blobs = self._new_executor(), there
-        order = _order(program, given, facts or Facts())
+        order, contents = self._ordered(manifest, code, given, facts or Facts(), blobs)
         self._thread.submit(self._prepare, order, contents).result()
         return self._thread.submit(self._run, order, contents).result()
 
-    def _prepare(self, order: Execute, contents: Mapping[bytes, bytes]) -> None:
+    def require_valid(self, manifest: bytes, code: bytes) -> None:
+        """
+        Compile `code`, and run what a program runs before its first request.
+
+        Raises:
+            ProjectError: enclaves would answer every request with InvalidProgram.
+            EncodingError, LimitExceededError: the manifest does not parse.
+        """
+        order, contents = self._ordered(manifest, code, b"", Facts(), ())
+        result = self._thread.submit(self._prepare, order, contents).result()
+        if result.outcome is Outcome.INVALID_PROGRAM:
+            raise ProjectError(f"enclaves would refuse this program: {result.output.decode('utf-8', 'replace')}")
+
+    def _ordered(
+        self, manifest: bytes, code: bytes, given: bytes, facts: Facts, blobs: tuple[bytes, ...]
+    ) -> tuple[Execute, Mapping[bytes, bytes]]:
+        """The order, and what the host has; an executor that has seen other blobs would remember them."""
+        program = Program.of(manifest, code)
+        contents = {keccak256(content): content for content in (manifest, code, *blobs)}
+        there = frozenset(keccak256(blob) for blob in blobs)
+        if self._executor is None or there != self._blobs:
+            self._executor, self._blobs = self._new_executor(), there
+        return _order(program, given, facts), contents
+
+    def _prepare(self, order: Execute, contents: Mapping[bytes, bytes]) -> Result:
         """Compile, so that the run after it is timed alone: an order whose fee affords no fuel gets that far."""
-        self._execute(replace(order, request=replace(order.request, pool_id=_COSTLY_POOL.pool_id)), contents)
+        return self._execute(replace(order, request=replace(order.request, pool_id=_COSTLY_POOL.pool_id)), contents)
 
     def _run(self, order: Execute, contents: Mapping[bytes, bytes]) -> Run:
         self._trace.clear()

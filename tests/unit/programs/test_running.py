@@ -7,6 +7,7 @@ import wasmtime
 
 from oracle.crypto.hashing import keccak256
 from oracle.enclave.job import HOST_CALL_FUEL
+from oracle.errors import ProjectError
 from oracle.programs.limits import nearest, over_ceiling, usage
 from oracle.programs.observing import MAX_CALLS
 from oracle.programs.running import FREE_POOL, Facts, Workbench
@@ -72,6 +73,31 @@ def test_run_is_what_the_enclaves_executor_says(bench, shared_machine, engine, c
     assert (given.outcome, given.output, given.fuel_used, given.logs) == (
         expected.outcome, expected.output, expected.fuel_used, expected.logs,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("limits", [{}, {"input_bytes": 1}, {"fuel": 10**15}])
+def test_require_valid_program_that_can_run_is_let_through(bench, limits):
+    bench.require_valid(manifest(**limits), JS)
+    bench.require_valid(manifest(Engine.WASM, **limits), WASM)
+
+
+@pytest.mark.parametrize(
+    ("engine", "code", "said"),
+    [
+        (Engine.JS, b"function main( {", "SyntaxError"),
+        (Engine.JS, b"let x", "defines no function main"),
+        (Engine.JS, b"throw new Error('top'); function main() {}", "top"),
+        (Engine.WASM, b"\0asm", "not valid WebAssembly"),
+    ],
+)
+def test_require_valid_program_that_enclaves_would_refuse_is_refused(bench, engine, code, said):
+    with pytest.raises(ProjectError, match=f"enclaves would refuse this program: .*{said}"):
+        bench.require_valid(manifest(engine), code)
+
+
+def test_run_over_its_time_is_stopped(bench):
+    run = bench.run(manifest(wall_time_ms=60, fuel=20_000_000_000), LOOP, b"")
+    assert (run.outcome, run.fuel_used) == (Outcome.TIMED_OUT, 0)
 
 
 def test_run_in_two_workbenches_is_the_same(bench):
