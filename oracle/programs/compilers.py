@@ -80,6 +80,8 @@ def _bundled(project: Project) -> Compiled:
     options = ["--bundle", "--format=iife", "--global-name=program", "--footer:js=const main = program.main;"]
     options += ["--target=es2024", "--platform=neutral", "--main-fields=module,main", "--charset=utf8"]
     options += ["--legal-comments=none", "--log-level=error", "--color=false"]
+    if not (project.root / "tsconfig.json").is_file():
+        options.append("--tsconfig-raw={}")  # or it would take one from a folder above
     with tempfile.TemporaryDirectory(prefix="adyton-build-") as temporary:
         out, meta = Path(temporary, "out.js"), Path(temporary, "meta.json")
         _run([*tool, str(project.entry), *options, f"--outfile={out}", f"--metafile={meta}"], project.root, "esbuild")

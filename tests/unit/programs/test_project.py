@@ -145,6 +145,20 @@ def test_build_typescript_that_does_not_parse_gives_the_compilers_words(make_pro
         build(project)
 
 
+def test_build_javascript_that_imports_is_bundled_and_settings_above_do_not_matter(make_project, tmp_path, bench):
+    project = make_project("js")
+    (project.root / "src" / "main.js").write_text(
+        "import { Twice } from './twice.js';\nexport const main = () => new Twice().x;"
+    )
+    (project.root / "src" / "twice.js").write_text("export class Twice { x = 'ab'.repeat(2) }")
+    before = build(project)
+    (tmp_path / "tsconfig.json").write_text(
+        '{"compilerOptions": {"useDefineForClassFields": false, "target": "es2015"}}'
+    )
+    assert build(project).code == before.code
+    assert bench.run(before.manifest, before.code, b"").output == b"abab"
+
+
 def test_build_import_from_outside_the_project_is_refused(make_project, tmp_path):
     project = make_project("ts")
     (tmp_path / "outside.ts").write_text("export const x = 1;")
