@@ -170,7 +170,8 @@ def _npm_tool(project: Project, name: str, package: str) -> list[str]:
     places = [project.root / "node_modules" / ".bin" / name, Path(sys.executable).parent / name]
     found = next((str(place) for place in places if place.is_file()), None) or shutil.which(name)
     if found is None:
-        raise ConfigurationError(f"no `{name}` here: run `npm install {package}` in {project.root.name}/")
+        words = "npm install" if (project.root / "package.json").is_file() else f"npm install --prefix . {package}"
+        raise ConfigurationError(f"no `{name}` here: run `{words}` in {project.root.name}/")
     return [found]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from oracle.errors import AdytonError, LimitExceededError, ProjectError
+from oracle.errors import AdytonError, ConfigurationError, LimitExceededError, ProjectError
 from oracle.programs.building import build
 from oracle.programs.creation import create
 from oracle.programs.languages import LANGUAGES, language
@@ -19,7 +19,7 @@ def test_create_each_language_gives_a_project_that_loads(make_project, lang):
     project = make_project(lang)
     assert load(project.root) == project
     assert project.manifest.engine is LANGUAGES[lang].engine
-    assert (project.root / ".gitignore").read_text() == "/build/\n"
+    assert (project.root / ".gitignore").read_text() == "/build/\n/node_modules/\n"
     assert "sample" in (project.root / "README.md").read_text()
 
 
@@ -169,8 +169,21 @@ def test_build_import_from_outside_the_project_is_refused(make_project, tmp_path
         build(project)
 
 
-def test_build_compiler_that_is_not_here_says_how_to_get_it(make_project, monkeypatch):
-    project = make_project("rust")
+@pytest.mark.parametrize(
+    ("lang", "said"),
+    [
+        ("rust", "no `rustc` here: .*rustup target add wasm32-unknown-unknown"),
+        ("ts", "no `esbuild` here: run `npm install` in sample/"),
+        ("js", "no `esbuild` here: run `npm install --prefix . esbuild` in sample/"),
+        ("assemblyscript", "no `asc` here: run `npm install` in sample/"),
+        ("zig", r"no Zig compiler here: run `pip install 'adyton\[build\]'`"),
+    ],
+)
+def test_build_compiler_that_is_not_here_says_how_to_get_it(make_project, monkeypatch, lang, said):
+    project = make_project(lang)
+    (project.root / "src" / "main.js").write_text("export function main() {}")
     monkeypatch.setenv("PATH", "/nowhere")
-    with pytest.raises(AdytonError, match="rustup target add wasm32-unknown-unknown"):
+    monkeypatch.setattr("sys.executable", "/nowhere/python")
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(ConfigurationError, match=said):
         build(project)
