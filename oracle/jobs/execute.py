@@ -34,7 +34,8 @@ from oracle.types.request import Request
 _LOG = logging.getLogger(__name__)
 _US = 1_000  # nanoseconds
 _BATCH_US = 50_000  # of work are taken at a time: more makes takes cheaper, less makes them fairer
-_MAX_BATCH = 16
+_MAX_BATCH = 64
+_WAKE_EVERY_S = 0.1  # the submitter, while there is more to execute: it sends what gathers meanwhile together
 
 Made = tuple[StoredReceipt, Served]  # a receipt that is not stored yet, and what it cost
 
@@ -83,6 +84,14 @@ def work(dependencies: ExecuteDependencies) -> int:
     Raises:
         RetryableError: enclave or store is away. What is held then is free when the hold ends.
     """
+    wake_ups = _WakeUps(dependencies.queue)
+    try:
+        return _work(dependencies, wake_ups)
+    finally:
+        wake_ups.send()
+
+
+def _work(dependencies: ExecuteDependencies, wake_ups: _WakeUps) -> int:
     until, served, batch = time.monotonic() + dependencies.work_s, 0, 1
     while time.monotonic() < until:
         if not dependencies.store.enclaves.counts(dependencies.enclave().describe().signer):
@@ -104,7 +113,7 @@ def work(dependencies: ExecuteDependencies) -> int:
         begun, ids = time.monotonic_ns(), {item.request_id for item in taken}
         dependencies.holding.update(ids)
         try:
-            if not _serve_all(dependencies, taken):
+            if not _serve_all(dependencies, taken, wake_ups):
                 return served
         finally:
             dependencies.holding.difference_update(ids)
@@ -115,7 +124,7 @@ def work(dependencies: ExecuteDependencies) -> int:
     return served
 
 
-def _serve_all(dependencies: ExecuteDependencies, taken: list[Taken]) -> bool:
+def _serve_all(dependencies: ExecuteDependencies, taken: list[Taken], wake_ups: _WakeUps) -> bool:
     """Serve them one after the other; False if something is away, and then the rest is given back."""
     made, kept_at = list[Made](), time.monotonic_ns()
     for position, item in enumerate(taken):
@@ -126,7 +135,7 @@ def _serve_all(dependencies: ExecuteDependencies, taken: list[Taken]) -> bool:
                     made += _serve(dependencies, item)
             except BaseException as error:
                 spent_us = (time.monotonic_ns() - started) // _US
-                _keep(dependencies, made)
+                _keep(dependencies, made, wake_ups)
                 _give_back(dependencies, item, taken[position + 1 :], error, spent_us)
                 if not isinstance(error, RetryableError):
                     raise
@@ -134,25 +143,44 @@ def _serve_all(dependencies: ExecuteDependencies, taken: list[Taken]) -> bool:
                 metrics.count("retries", task="execute")
                 return False
         if time.monotonic_ns() - kept_at > _BATCH_US * _US:
-            _keep(dependencies, made)
+            _keep(dependencies, made, wake_ups)
             made, kept_at = [], time.monotonic_ns()
-    _keep(dependencies, made)
+    _keep(dependencies, made, wake_ups)
     return True
 
 
-def _keep(dependencies: ExecuteDependencies, made: Sequence[Made]) -> None:
-    """Store these receipts in one commit, and wake `submit` once for all that can go together."""
+class _WakeUps:
+    """Of the submitter, one for all receipts that can go together: the first at once, others now and then."""
+
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+        self._waiting: dict[tuple[Address, Address], RequestId] = {}
+        self._due_at_s = 0.0
+
+    def add(self, stored: StoredReceipt) -> None:
+        """There is this receipt."""
+        self._waiting[stored.signer, stored.receipt.payee] = stored.receipt.request_id
+        if time.monotonic() >= self._due_at_s:
+            self.send()
+
+    def send(self) -> None:
+        """Wake it for all that wait."""
+        for request_id in self._waiting.values():
+            self._queue.submit(request_id)
+        self._waiting.clear()
+        self._due_at_s = time.monotonic() + _WAKE_EVERY_S
+
+
+def _keep(dependencies: ExecuteDependencies, made: Sequence[Made], wake_ups: _WakeUps) -> None:
+    """Store these receipts in one commit, and have them submitted."""
     moved = dependencies.store.requests.record_receipts(made, dependencies.now_ms()) if made else ()
-    woken = set[tuple[Address, Address]]()
     for stored, _ in made:
         receipt = stored.receipt
         if receipt.request_id in moved:
             metrics.count("executions", outcome=receipt.outcome.name.lower())
             about = {"request_id": hex_of(receipt.request_id), "fuel": receipt.fuel_used}
             _LOG.info("executed: %s", receipt.outcome.name.lower(), extra=about)
-            if (stored.signer, receipt.payee) not in woken:
-                woken.add((stored.signer, receipt.payee))
-                dependencies.queue.submit(receipt.request_id)
+            wake_ups.add(stored)
 
 
 def _give_back(
