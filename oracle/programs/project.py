@@ -38,6 +38,7 @@ MAX_FILES: Final = 2_000
 MAX_SOURCE_BYTES: Final = 32 << 20  # all of a project's files together
 _MAX_LIMIT = 2**53 - 1
 _MAX_TYPES = 64
+_MAX_DOTS = 500  # in a line
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _NOT_SOURCE = frozenset({BUILD_DIR, "node_modules", "target", "asconfig.json"})
 
@@ -147,8 +148,11 @@ def read_toml(path: Path) -> dict[str, Any]:
         ProjectError: not TOML, or not there.
         LimitExceededError: over `MAX_TEXT_BYTES`.
     """
+    text = read_text(path)
+    if any(line.count(".") > _MAX_DOTS for line in text.split("\n")):  # tomllib takes quadratic time for dotted keys
+        raise ProjectError(f"{path.name} has a line with more than {_MAX_DOTS} dots: break it, or write JSON cases")
     try:
-        return tomllib.loads(read_text(path))
+        return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         raise ProjectError(f"{path.name} is not TOML: {str(error)[:200]}") from error
 

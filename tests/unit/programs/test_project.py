@@ -68,7 +68,7 @@ def test_language_python_is_said_not_to_be_there():
         (GOOD + "[abi]\ninput = ['uint257']", "is no ABI type"),
         (GOOD + f"[abi]\ninput = ['uint8{'[]' * 40}']", "is too large"),
         (GOOD + f"[abi]\ninput = {['bool'] * 65}", "at most 64"),
-        ("a." * 20_000 + "b = 1", "."),
+        ("a." * 20_000 + "b = 1", "more than 500 dots"),
     ],
 )
 def test_load_project_file_that_is_wrong_is_one_sentence(make_project, text, said):
