@@ -77,16 +77,17 @@ contract Coprocessor is ICoprocessor, EnclaveRegistry, EIP712 {
     /// @inheritdoc ICoprocessor
     function fulfill(
         RequestId requestId,
-        uint64 fuelUsed,
         Outcome outcome,
+        bytes32 context,
         PoolId poolId,
+        uint64 fuelUsed,
+        address payee,
         bytes calldata output,
-        bytes calldata proof,
-        address payee
+        bytes calldata proof
     ) external {
         // 1. The receipt is complete.
         require(payee != address(0), PayeeMissing());
-        bytes32 receiptHash = _receiptHash(requestId, fuelUsed, outcome, output, payee);
+        bytes32 receiptHash = _receiptHash(requestId, fuelUsed, outcome, context, output, payee);
 
         // 2. The request is open in this pool.
         Slot storage slot = _slots[requestId][poolId];
@@ -112,7 +113,7 @@ contract Coprocessor is ICoprocessor, EnclaveRegistry, EIP712 {
         bytes32[] memory receiptHashes = new bytes32[](count);
         for (uint256 i; i < count; ++i) {
             (RequestId requestId, uint64 fuelUsed, Outcome outcome, bytes calldata output) = _read(deliveries[i]);
-            receiptHashes[i] = _receiptHash(requestId, fuelUsed, outcome, output, payee);
+            receiptHashes[i] = _receiptHash(requestId, fuelUsed, outcome, deliveries[i].context, output, payee);
         }
 
         // 4. Proven, all by one proof. Nothing of the requests is needed for it, so it comes first.
@@ -255,13 +256,17 @@ contract Coprocessor is ICoprocessor, EnclaveRegistry, EIP712 {
         return (delivery.requestId, delivery.fuelUsed, delivery.outcome, delivery.output);
     }
 
-    function _receiptHash(RequestId requestId, uint64 fuelUsed, Outcome outcome, bytes calldata output, address payee)
-        private
-        pure
-        returns (bytes32)
-    {
+    function _receiptHash(
+        RequestId requestId,
+        uint64 fuelUsed,
+        Outcome outcome,
+        bytes32 context,
+        bytes calldata output,
+        address payee
+    ) private pure returns (bytes32) {
         require(outcome != Outcome.None, OutcomeMissing(requestId));
-        return ReceiptLibrary.structHash(requestId, outcome, EfficientHashLib.hashCalldata(output), fuelUsed, payee);
+        bytes32 outputHash = EfficientHashLib.hashCalldata(output);
+        return ReceiptLibrary.structHash(requestId, outcome, outputHash, fuelUsed, payee, context);
     }
 
     function _checkProof(PoolId poolId, bytes32 structHash, bytes calldata proof) private view {

@@ -13,6 +13,7 @@ struct Delivery {
     uint64 fuelUsed;
     Outcome outcome;
     bytes output;
+    bytes32 context;
 }
 
 /// @title ICoprocessor
@@ -97,15 +98,18 @@ interface ICoprocessor {
     ///  4. the pool's verifier accepts `proof` for the receipt;
     ///  5. there is gas enough left to give the callback exactly what was asked for.
     /// What the consumer does with its callback never makes this revert.
+    /// The order of the parameters is that of the lowest selector: contracts look for their functions by number.
+    /// @param context What the signed receipt says that the run depended on besides program and input; zero: nothing.
     /// @param payee Whom the signed receipt names as the earner of the fee.
     function fulfill(
         RequestId requestId,
-        uint64 fuelUsed,
         Outcome outcome,
+        bytes32 context,
         PoolId poolId,
+        uint64 fuelUsed,
+        address payee,
         bytes calldata output,
-        bytes calldata proof,
-        address payee
+        bytes calldata proof
     ) external;
 
     /// @notice Delivers receipts that one `proof` proves together, in order.

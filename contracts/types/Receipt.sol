@@ -26,12 +26,15 @@ enum Outcome {
 /// @param outputHash keccak256 of the output.
 /// @param fuelUsed Deterministic cost of the run, in fuel.
 /// @param payee Who earns the fee, whoever submits the receipt.
+/// @param context Hash of what the run depended on besides program and input; zero if there was nothing. Today that is
+/// what it fetched over HTTPS: EIP-712 `hashStruct` of `Context`, see docs/PROGRAMS.md. Proven, and not interpreted here.
 struct Receipt {
     RequestId requestId;
     Outcome outcome;
     bytes32 outputHash;
     uint64 fuelUsed;
     address payee;
+    bytes32 context;
 }
 
 using ReceiptLibrary for Receipt global;
@@ -41,28 +44,33 @@ using ReceiptLibrary for Outcome global;
 /// @notice EIP-712 struct hashes of receipts. Mirrored by `oracle/types/receipt.py`.
 /// @dev Program and input are committed to through the request id.
 library ReceiptLibrary {
-    bytes32 internal constant RECEIPT_TYPEHASH =
-        keccak256("Receipt(bytes32 requestId,uint8 outcome,bytes32 outputHash,uint64 fuelUsed,address payee)");
+    bytes32 internal constant RECEIPT_TYPEHASH = keccak256(
+        "Receipt(bytes32 requestId,uint8 outcome,bytes32 outputHash,uint64 fuelUsed,address payee,bytes32 context)"
+    );
     bytes32 internal constant BATCH_TYPEHASH = keccak256(
-        "ReceiptBatch(Receipt[] receipts)Receipt(bytes32 requestId,uint8 outcome,bytes32 outputHash,uint64 fuelUsed,address payee)"
+        "ReceiptBatch(Receipt[] receipts)Receipt(bytes32 requestId,uint8 outcome,bytes32 outputHash,uint64 fuelUsed,address payee,bytes32 context)"
     );
 
     function structHash(Receipt calldata self) internal pure returns (bytes32) {
-        return structHash(self.requestId, self.outcome, self.outputHash, self.fuelUsed, self.payee);
+        return structHash(self.requestId, self.outcome, self.outputHash, self.fuelUsed, self.payee, self.context);
     }
 
-    function structHash(RequestId requestId, Outcome outcome, bytes32 outputHash, uint64 fuelUsed, address payee)
-        internal
-        pure
-        returns (bytes32)
-    {
+    function structHash(
+        RequestId requestId,
+        Outcome outcome,
+        bytes32 outputHash,
+        uint64 fuelUsed,
+        address payee,
+        bytes32 context
+    ) internal pure returns (bytes32) {
         return EfficientHashLib.hash(
             uint256(RECEIPT_TYPEHASH),
             uint256(RequestId.unwrap(requestId)),
             outcome.word(),
             uint256(outputHash),
             fuelUsed,
-            uint160(payee)
+            uint160(payee),
+            uint256(context)
         );
     }
 

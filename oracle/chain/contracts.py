@@ -135,15 +135,15 @@ def revert_error(returned: bytes) -> RevertedError:
 Delivery = tuple[Receipt, bytes]  # a receipt and the output it hashes
 
 
-def _delivery(delivery: Delivery) -> tuple[bytes, int, int, bytes]:
+def _delivery(delivery: Delivery) -> tuple[bytes, int, int, bytes, bytes]:
     receipt, output = delivery
-    return receipt.request_id, receipt.fuel_used, int(receipt.outcome), output
+    return receipt.request_id, receipt.fuel_used, int(receipt.outcome), output, receipt.context
 
 
 def encode_fulfill(pool_id: PoolId, delivery: Delivery, proof: bytes) -> bytes:
     """Calldata of `Coprocessor.fulfill`."""
-    request_id, fuel_used, outcome, output = _delivery(delivery)
-    arguments = (request_id, fuel_used, outcome, pool_id, output, proof, delivery[0].payee)
+    request_id, fuel_used, outcome, output, context = _delivery(delivery)
+    arguments = (request_id, outcome, context, pool_id, fuel_used, delivery[0].payee, output, proof)
     return abi("Coprocessor").encode("fulfill", *arguments)
 
 

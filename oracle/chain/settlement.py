@@ -88,13 +88,13 @@ def decode_delivery(calldata: bytes) -> Delivered | None:
         return None
     deliveries: Sequence[Any]
     if name == "fulfill":
-        request_id, fuel_used, outcome, pool_id, output, proof, payee = values
-        deliveries = [(request_id, fuel_used, outcome, output)]
+        request_id, outcome, context, pool_id, fuel_used, payee, output, proof = values
+        deliveries = [(request_id, fuel_used, outcome, output, context)]
     else:
         pool_id, deliveries, payee, proof = values
     account = Address(bytes.fromhex(payee.removeprefix("0x")))
     receipts = tuple(
-        Receipt(RequestId(request_id), Outcome(outcome), keccak256(output), fuel_used, account)
-        for request_id, fuel_used, outcome, output in deliveries
+        Receipt(RequestId(request_id), Outcome(outcome), keccak256(output), fuel_used, account, context)
+        for request_id, fuel_used, outcome, output, context in deliveries
     )
     return Delivered(PoolId(pool_id), receipts, tuple(item[3] for item in deliveries), proof, name == "fulfillBatch")

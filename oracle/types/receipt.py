@@ -2,7 +2,8 @@
 A receipt: the signed statement "this program on this input gave this output".
 
 EIP-712, domain (name "Adyton", version "1", chain id, Coprocessor). `programId` and `inputHash` are committed through
-`requestId`; the payee is inside, so whoever submits a receipt cannot redirect its fee.
+`requestId`; the payee is inside, so whoever submits a receipt cannot redirect its fee. `context` is a hash of whatever
+else the run depended on, zero if there was nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ from oracle.types.ids import Address, RequestId
 DOMAIN_NAME = "Adyton"
 DOMAIN_VERSION = "1"
 MAX_REASON_BYTES = 256
-_RECEIPT_TYPE = b"Receipt(bytes32 requestId,uint8 outcome,bytes32 outputHash,uint64 fuelUsed,address payee)"
+NO_CONTEXT = bytes(32)
+_RECEIPT_TYPE = (
+    b"Receipt(bytes32 requestId,uint8 outcome,bytes32 outputHash,uint64 fuelUsed,address payee,bytes32 context)"
+)
 _RECEIPT_TYPEHASH = keccak256(_RECEIPT_TYPE)
 _BATCH_TYPEHASH = keccak256(b"ReceiptBatch(Receipt[] receipts)" + _RECEIPT_TYPE)
 
@@ -53,17 +57,16 @@ class Receipt:
     output_hash: bytes
     fuel_used: int
     payee: Address
+    context: bytes = NO_CONTEXT  # what the run depended on besides program and input: `oracle.types.transcript`
 
     def __post_init__(self) -> None:
         """Refuse what does not fit its field."""
         if not 0 <= self.fuel_used < 1 << 64:
             raise LimitExceededError("fuel_used", (1 << 64) - 1, self.fuel_used)
-        if (len(self.request_id), len(self.output_hash), len(self.payee)) != (
-            32,
-            32,
-            20,
-        ):
-            raise EncodingError("a receipt names a 32-byte request id, a 32-byte output hash and a 20-byte payee")
+        if [*map(len, (self.request_id, self.output_hash, self.payee, self.context))] != [32, 32, 20, 32]:
+            raise EncodingError(
+                "a receipt names a request id, an output hash and a context of 32 bytes, and a payee of 20"
+            )
 
     @property
     def struct_hash(self) -> bytes:
@@ -74,6 +77,7 @@ class Receipt:
             self.output_hash,
             self.fuel_used,
             self.payee,
+            self.context,
         )
         return keccak256(_RECEIPT_TYPEHASH + b"".join(word(field) for field in fields))
 

@@ -136,11 +136,14 @@ abstract contract Fixture is Deployment {
     /* ------------------------------------------------ receipts ------------------------------------------------ */
 
     function _delivery(RequestId requestId, bytes memory output) internal pure returns (Delivery memory) {
-        return Delivery({requestId: requestId, fuelUsed: 123_456, outcome: Outcome.Completed, output: output});
+        return
+            Delivery({requestId: requestId, fuelUsed: 123_456, outcome: Outcome.Completed, output: output, context: 0});
     }
 
     function _receipt(Delivery memory delivery, address payee) internal pure returns (SignedReceipt memory) {
-        return SignedReceipt(delivery.requestId, delivery.outcome, keccak256(delivery.output), delivery.fuelUsed, payee);
+        return SignedReceipt(
+            delivery.requestId, delivery.outcome, keccak256(delivery.output), delivery.fuelUsed, payee, delivery.context
+        );
     }
 
     function _sign(uint256 key, bytes32 digest) internal pure returns (bytes memory) {
@@ -161,7 +164,7 @@ abstract contract Fixture is Deployment {
     }
 
     function _submit(Delivery memory d, bytes memory proof) internal {
-        coprocessor.fulfill(d.requestId, d.fuelUsed, d.outcome, pool, d.output, proof, PAYEE);
+        coprocessor.fulfill(d.requestId, d.outcome, d.context, pool, d.fuelUsed, PAYEE, d.output, proof);
     }
 
     function _fulfill(RequestId requestId, bytes memory output) internal {

@@ -61,6 +61,7 @@ def test_receipt_digest_and_signature_are_the_vectors(case):
         output_hash,
         int(case["fuelUsed"]),
         raw(case["payee"]),
+        raw(case["context"]),
     )
     digest = Receipt(*fields).digest(int(case["chainId"]), raw(case["coprocessor"]))
     assert digest == raw(case["digest"])
@@ -76,6 +77,7 @@ def test_batch_digest_and_signer_are_the_vectors(case):
         map(raw, case["outputHashes"]),
         map(int, case["fuelUsed"]),
         map(raw, case["payees"]),
+        map(raw, case["contexts"]),
         strict=True,
     )
     digest = batch_digest([Receipt(*row) for row in columns], int(case["chainId"]), raw(case["coprocessor"]))

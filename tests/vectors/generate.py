@@ -127,6 +127,7 @@ def digest_of(primary: str, message: Mapping[str, Any], chain: int, contract: st
         "outputHash": "bytes32",
         "fuelUsed": "uint64",
         "payee": "address",
+        "context": "bytes32",
     }
     types = {"Receipt": [{"name": name, "type": kind} for name, kind in fields.items()]}
     if primary == "ReceiptBatch":
@@ -152,6 +153,7 @@ def receipt(number: int, output: bytes) -> dict[str, Any]:
         "outputHash": keccak(output),
         "fuelUsed": EDGE_U64 if number == 2 else number * 123_456,
         "payee": address(f"payee {number}"),
+        "context": keccak(b"context %d" % number) if number % 2 else bytes(32),
     }
 
 
@@ -165,7 +167,8 @@ def receipts() -> None:
         cases.append({
             "chainId": str(chain), "coprocessor": contract, "requestId": hexed(message["requestId"]),
             "outcome": str(message["outcome"]), "output": hexed(output), "outputHash": hexed(message["outputHash"]),
-            "fuelUsed": str(message["fuelUsed"]), "payee": message["payee"], "digest": hexed(digest),
+            "fuelUsed": str(message["fuelUsed"]), "payee": message["payee"],
+            "context": hexed(message["context"]), "digest": hexed(digest),
             "privateKey": hexed(SIGNER_KEY), "signer": Account.from_key(SIGNER_KEY).address.lower(),
             "signature": hexed(compact(digest)),
         })  # fmt: skip
@@ -184,6 +187,7 @@ def batches() -> None:
             "outcomes": [str(m["outcome"]) for m in messages],
             "outputHashes": [hexed(m["outputHash"]) for m in messages],
             "fuelUsed": [str(m["fuelUsed"]) for m in messages], "payees": [m["payee"] for m in messages],
+            "contexts": [hexed(m["context"]) for m in messages],
             "digest": hexed(digest), "signer": Account.from_key(SIGNER_KEY).address.lower(),
             "signature": hexed(compact(digest)),
         })  # fmt: skip

@@ -66,9 +66,9 @@ contract Handler is Fixture {
         if (asked.length == 0) return;
         Asked storage item = asked[which % asked.length];
         address payee = payees[otherPayee ? 2 : 1];
-        Delivery memory d = Delivery(item.requestId, fuel, Outcome(bound(outcome, 1, 10)), "output");
+        Delivery memory d = Delivery(item.requestId, fuel, Outcome(bound(outcome, 1, 10)), "output", 0);
         bytes memory proof = _sign(SIGNER_KEY, coprocessor.receiptDigest(_receipt(d, payee)));
-        try coprocessor.fulfill(d.requestId, d.fuelUsed, d.outcome, pool, d.output, proof, payee) {
+        try coprocessor.fulfill(d.requestId, d.outcome, d.context, pool, d.fuelUsed, payee, d.output, proof) {
             _close(item, vm.getBlockTimestamp() <= item.deadline);
         } catch {}
     }
@@ -96,7 +96,7 @@ contract Handler is Fixture {
         Asked storage item = asked[which % asked.length];
         Delivery memory d = _delivery(item.requestId, "forged");
         bytes memory proof = _sign(bound(key, 1, 1e30), coprocessor.receiptDigest(_receipt(d, PAYEE)));
-        try coprocessor.fulfill(d.requestId, d.fuelUsed, d.outcome, pool, d.output, proof, PAYEE) {
+        try coprocessor.fulfill(d.requestId, d.outcome, d.context, pool, d.fuelUsed, PAYEE, d.output, proof) {
             ++wrongs;
         } catch {}
     }

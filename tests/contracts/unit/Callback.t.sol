@@ -88,7 +88,7 @@ contract CallbackTest is Fixture {
     }
 
     function submitWith(uint256 gas, Delivery calldata d, bytes calldata proof) external {
-        coprocessor.fulfill{gas: gas}(d.requestId, d.fuelUsed, d.outcome, pool, d.output, proof, PAYEE);
+        coprocessor.fulfill{gas: gas}(d.requestId, d.outcome, d.context, pool, d.fuelUsed, PAYEE, d.output, proof);
     }
 
     /// @dev C13: a stranger who brings too little gas cannot destroy the callback.
@@ -126,7 +126,7 @@ contract CallbackTest is Fixture {
         bytes memory proof = _prove(delivery);
         uint256 intrinsic = 21_000 + 16 * (256 * 1024 + 1_000);
         coprocessor.fulfill{gas: TRANSACTION_GAS_LIMIT - intrinsic}(
-            delivery.requestId, delivery.fuelUsed, delivery.outcome, pool, delivery.output, proof, PAYEE
+            delivery.requestId, delivery.outcome, 0, pool, delivery.fuelUsed, PAYEE, delivery.output, proof
         );
         assertFalse(_isOpen(requestId));
     }
@@ -200,7 +200,9 @@ contract CallbackTest is Fixture {
     }
 
     function _fulfillCall(Delivery memory d, bytes memory proof) private view returns (bytes memory) {
-        return abi.encodeCall(coprocessor.fulfill, (d.requestId, d.fuelUsed, d.outcome, pool, d.output, proof, PAYEE));
+        return abi.encodeCall(
+            coprocessor.fulfill, (d.requestId, d.outcome, d.context, pool, d.fuelUsed, PAYEE, d.output, proof)
+        );
     }
 
     /// @dev K1: nobody but the coprocessor calls a consumer back.

@@ -14,7 +14,7 @@ contract CallbackGasTest is Fixture {
     uint256 private constant ENTRY_COST = 600; // dispatch and decoding, before the consumer reads its gas
 
     function submitWith(uint256 gas, Delivery calldata d, bytes calldata proof) external {
-        coprocessor.fulfill{gas: gas}(d.requestId, d.fuelUsed, d.outcome, pool, d.output, proof, PAYEE);
+        coprocessor.fulfill{gas: gas}(d.requestId, d.outcome, d.context, pool, d.fuelUsed, PAYEE, d.output, proof);
     }
 
     /// @dev C13.

@@ -30,7 +30,7 @@ contract FulfillTest is Fixture {
     function testFuzz_fulfill_validReceipt_settlesAndCallsBack(bytes memory output, uint64 fuel, uint8 number) public {
         Outcome outcome = Outcome(bound(number, 1, uint8(type(Outcome).max)));
         RequestId requestId = _ask(Asker(address(consumer)));
-        Delivery memory delivery = Delivery(requestId, fuel, outcome, output);
+        Delivery memory delivery = Delivery(requestId, fuel, outcome, output, 0);
         uint256 fee = pool.fee(CALLBACK_GAS + 40 * output.length, fuel);
         if (fee > MAX_FEE) fee = MAX_FEE;
         bool fits = output.length < 1_000; // storing more than that takes more than the callback's gas
@@ -127,6 +127,20 @@ contract FulfillTest is Fixture {
         _expectRejected(delivery, proof);
     }
 
+    /// @dev C8: what a run depended on is proven like the rest, and delivered as it was signed.
+    function testFuzz_fulfill_contextChanged_reverts(bytes32 signed, bytes32 delivered) public {
+        Delivery memory delivery = _delivery(_ask(Asker(address(consumer))), "");
+        delivery.context = signed;
+        bytes memory proof = _prove(delivery);
+        if (signed != delivered) {
+            delivery.context = delivered;
+            _expectRejected(delivery, proof);
+            delivery.context = signed;
+        }
+        _submit(delivery, proof);
+        assertFalse(_isOpen(delivery.requestId));
+    }
+
     /// @dev C8.
     function test_fulfill_receiptOfOtherRequest_reverts() public {
         Delivery memory delivery = _delivery(_ask(Asker(address(consumer))), "");
@@ -143,7 +157,7 @@ contract FulfillTest is Fixture {
         vm.expectPartialRevert(IEnclaveRegistry.SignerUnknown.selector);
         vm.prank(thief);
         coprocessor.fulfill(
-            delivery.requestId, delivery.fuelUsed, delivery.outcome, pool, delivery.output, proof, thief
+            delivery.requestId, delivery.outcome, 0, pool, delivery.fuelUsed, thief, delivery.output, proof
         );
     }
 
@@ -152,7 +166,7 @@ contract FulfillTest is Fixture {
         bytes memory proof = _sign(SIGNER_KEY, coprocessor.receiptDigest(_receipt(delivery, address(0))));
         vm.expectRevert(ICoprocessor.PayeeMissing.selector);
         coprocessor.fulfill(
-            delivery.requestId, delivery.fuelUsed, delivery.outcome, pool, delivery.output, proof, address(0)
+            delivery.requestId, delivery.outcome, 0, pool, delivery.fuelUsed, address(0), delivery.output, proof
         );
     }
 

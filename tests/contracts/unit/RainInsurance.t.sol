@@ -64,7 +64,7 @@ contract RainInsuranceTest is Fixture {
     }
 
     function _end(RequestId requestId, Outcome outcome, bytes memory output) private {
-        Delivery memory delivery = Delivery(requestId, 1, outcome, output);
+        Delivery memory delivery = Delivery(requestId, 1, outcome, output, 0);
         _submit(delivery, _prove(delivery));
     }
 

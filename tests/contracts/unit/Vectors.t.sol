@@ -106,7 +106,8 @@ contract VectorsTest is Fixture {
             Outcome(_uint("outcome")),
             _word("outputHash"),
             uint64(_uint("fuelUsed")),
-            _address("payee")
+            _address("payee"),
+            _word("context")
         );
         _moveTo(_uint("chainId"), _address("coprocessor"));
         assertEq(coprocessor.receiptDigest(receipt), _word("digest"));
@@ -126,10 +127,12 @@ contract VectorsTest is Fixture {
         bytes32[] memory outputs = vm.parseJsonBytes32Array(json, string.concat(here, "outputHashes"));
         uint256[] memory fuel = vm.parseJsonUintArray(json, string.concat(here, "fuelUsed"));
         address[] memory payees = vm.parseJsonAddressArray(json, string.concat(here, "payees"));
+        bytes32[] memory contexts = vm.parseJsonBytes32Array(json, string.concat(here, "contexts"));
         SignedReceipt[] memory receipts = new SignedReceipt[](ids.length);
         for (uint256 i; i < ids.length; ++i) {
-            receipts[i] =
-                SignedReceipt(RequestId.wrap(ids[i]), Outcome(outcomes[i]), outputs[i], uint64(fuel[i]), payees[i]);
+            receipts[i] = SignedReceipt(
+                RequestId.wrap(ids[i]), Outcome(outcomes[i]), outputs[i], uint64(fuel[i]), payees[i], contexts[i]
+            );
         }
         _moveTo(_uint("chainId"), _address("coprocessor"));
         assertEq(coprocessor.batchDigest(receipts), _word("digest"));
