@@ -73,6 +73,7 @@ class Settings:
     broker_url: str | None = None  # default: an embedded Valkey in data_dir
     enclave_socket: Path | None = None  # default: in data_dir
     worker_concurrency: int = 1
+    fetch: Literal["public", "no", "insecure-loopback"] = "public"  # whom programs may reach over HTTPS through us
     quoter: str = "auto"  # where enclaves get their quotes, as `oracle.attestation.quoters.detection` reads it
     sweep_interval_s: float = 1.0
     deadline_margin_s: int = 3  # requests nearer to their deadline are not served: give it two block times

@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -32,6 +32,7 @@ from oracle.crypto.ecdsa import SigningKey
 from oracle.errors import ConfigurationError, EnclaveError, RetryableError
 from oracle.jobs.collateral import CollateralDependencies
 from oracle.jobs.content import ContentStore, RegisteredPrograms
+from oracle.jobs.dialer import Dialer
 from oracle.jobs.enclave_client import EnclaveClient
 from oracle.jobs.execute import ExecuteDependencies
 from oracle.jobs.ports import Enclave
@@ -175,7 +176,9 @@ class Wiring:
     @cached_property
     def enclaves(self) -> Enclaves:
         """The enclaves of this machine."""
-        return Enclaves(enclave_sockets(self.settings))
+        reach = self.settings.fetch
+        dialer = partial(Dialer, is_on=reach != "no", insecure_loopback=reach == "insecure-loopback")
+        return Enclaves(enclave_sockets(self.settings), dialer)
 
     def address(self, name: str) -> Address:
         """The address in the setting `name`."""
@@ -339,8 +342,9 @@ class EnclavesOnChain:
 class Enclaves:
     """Clients of the enclaves of this machine: one per thread and socket."""
 
-    def __init__(self, sockets: list[Path]) -> None:
+    def __init__(self, sockets: list[Path], new_dialer: Callable[[], Dialer] = Dialer) -> None:
         self._sockets = sockets
+        self._new_dialer = new_dialer
         self._local = threading.local()
         self._turn = 0
         self._lock = threading.Lock()
@@ -350,7 +354,7 @@ class Enclaves:
         if not hasattr(self._local, "client"):
             with self._lock:
                 path, self._turn = self._sockets[self._turn % len(self._sockets)], self._turn + 1
-            self._local.client = EnclaveClient(path, connect_within_s=_CONNECT_WITHIN_S)
+            self._local.client = EnclaveClient(path, connect_within_s=_CONNECT_WITHIN_S, dialer=self._new_dialer())
         client: EnclaveClient = self._local.client
         return client
 

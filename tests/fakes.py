@@ -54,6 +54,7 @@ from oracle.types.ids import Address, MeasurementId, PoolId, ProgramId, RequestI
 from oracle.types.program import Limits
 from oracle.types.receipt import Outcome, Receipt, batch_digest
 from oracle.types.request import Request
+from oracle.types.transcript import Fetched, context_of
 
 BUILD = keccak256(b"the build of fake enclaves")
 MEASUREMENT = simulated_measurement(BUILD)
@@ -230,6 +231,7 @@ class FakeEnclave:
     needs: tuple[bytes, ...] = ()
     outcome: Outcome = Outcome.COMPLETED
     measurement: MeasurementId = MEASUREMENT
+    transcript: tuple[Fetched, ...] = ()
     executed: list[RequestId] = field(default_factory=list)
 
     def describe(self) -> Description:
@@ -251,16 +253,16 @@ class FakeEnclave:
         if keccak256(message.input) != request.input_hash:
             raise EnclaveError("inconsistent_request", "the input is not what the request commits to")
         output = message.input[::-1]
-        receipt = Receipt(request.request_id, self.outcome, keccak256(output), len(output), message.payee)
+        context = context_of(self.transcript)
+        receipt = Receipt(request.request_id, self.outcome, keccak256(output), len(output), message.payee, context)
         signature = self.key.sign(receipt.digest(request.chain_id, request.coprocessor))
         self.executed.append(request.request_id)
         signer = Address(self.key.address)
-        return ReceiptReply(
-            receipt.request_id, self.outcome, output, receipt.fuel_used, message.payee, signer, signature, ("a line",)
-        )
+        made = receipt.request_id, self.outcome, output, receipt.fuel_used, message.payee
+        return ReceiptReply(*made, signer, signature, ("a line",), self.transcript)
 
     def sign_batch(self, chain_id: int, coprocessor: Address, receipts: tuple[SignedReceipt, ...]) -> BatchSignature:
-        plain = [Receipt(RequestId(r.request_id), r.outcome, r.output_hash, r.fuel_used, r.payee) for r in receipts]
+        plain = [item.receipt for item in receipts]
         for signed, receipt in zip(receipts, plain, strict=True):
             if self.key.sign(receipt.digest(chain_id, coprocessor)) != signed.signature:
                 raise EnclaveError("foreign_receipt", "this receipt is not mine")

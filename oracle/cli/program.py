@@ -95,7 +95,7 @@ def _manifest(code_file: Path, engine: str | None, manifest_file: Path | None, l
     kind = Engine[engine.upper()] if engine else ENGINES.get(code_file.suffix)
     if kind is None:
         raise ConfigurationError(f"cannot tell the engine from the name {code_file.name}: add --engine js or wasm")
-    return Manifest(kind, replace(Limits(), **limits), Capability.ALL).encode()
+    return Manifest(kind, replace(Limits(), **limits), Capability.USUAL).encode()
 
 
 @click.group()

@@ -204,7 +204,7 @@ def _program(path: Path, manifest_file: Path | None) -> tuple[bytes, bytes, tupl
     engine = ENGINES.get(path.suffix)
     if engine is None:
         raise ConfigurationError(f"cannot tell the engine from the name {path.name}: give --manifest, or rename it")
-    return Manifest(engine, Limits(), Capability.ALL).encode(), code, ()
+    return Manifest(engine, Limits(), Capability.USUAL).encode(), code, ()
 
 
 def _pool(context: Context, pool_id: str | None) -> Pool | None:

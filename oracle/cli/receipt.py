@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -12,8 +13,12 @@ from oracle.client.adyton import Adyton
 from oracle.client.connection import bytes_of
 from oracle.client.document import ReceiptDocument
 from oracle.client.verification import VerifiedReceipt
-from oracle.errors import ConfigurationError
+from oracle.config import Settings
+from oracle.errors import ConfigurationError, StoreError
+from oracle.store.store import Store
 from oracle.types.ids import hex_of
+from oracle.types.receipt import NO_CONTEXT
+from oracle.types.transcript import parse_transcript
 
 
 @click.group()
@@ -30,10 +35,13 @@ def show(context: Context, request_id: str, *, no_evidence: bool) -> None:
     """
     Print the receipt of a settled request as JSON, with all that `adyton receipt verify --offline` needs.
 
-    The vendor's collateral comes from `collateral_source`.
+    The vendor's collateral comes from `collateral_source`. What the run fetched is not on the chain, only its hash: the
+    transcript is there if the store of this pool has it.
     """
-    with Adyton.from_settings(context.settings()) as adyton:
-        click.echo(adyton.receipt(bytes_of(request_id, 32, "request id"), with_evidence=not no_evidence).json())
+    settings = context.settings()
+    with Adyton.from_settings(settings) as adyton:
+        document = adyton.receipt(bytes_of(request_id, 32, "request id"), with_evidence=not no_evidence)
+    click.echo(_with_transcript(settings, document).json())
 
 
 @receipt.command()
@@ -57,25 +65,41 @@ def verify(
     """
     Check a receipt from a file made by `receipt show`, or straight from the chain.
 
-    Always: it is of your chain and contract, its request id commits to program and input, its output is the one that
-    was signed, by the signer that it names. Then about the signer: without --offline, that the pool's registry counts
-    it now; with --measurement, that genuine hardware vouches for it in a build that you trust. Not checked: that the
-    program does what its author says.
+    Always: it is of your chain and contract, its request id commits to program and input, its output (and transcript of
+    what was fetched, if it has one) is the one that was signed, by the signer that it names. Then about the signer:
+    without --offline, that the pool's registry counts it now; with --measurement, that genuine hardware vouches for it
+    in a build that you trust. Not checked: that the program does what its author says.
     """
     with Adyton.from_settings(context.settings()) as adyton:
+        document = _load(adyton, receipt_or_id, with_evidence=bool(offline or measurements))
         found = adyton.verify(
-            _load(adyton, receipt_or_id, with_evidence=bool(offline or measurements)),
+            document,
             trusted_measurements=measurements or None,
             root=None if root is None else _read(root),
             at_s=None if at is None else parse_time(at),
             offline=offline,
         )
-    _print(found)
+    _print(found, document)
 
 
-def _print(found: VerifiedReceipt) -> None:
+def _with_transcript(settings: Settings, document: ReceiptDocument) -> ReceiptDocument:
+    if document.receipt.context == NO_CONTEXT:
+        return document
+    try:
+        with Store.open(settings.database) as store:
+            stored = store.requests.receipt(document.receipt.request_id)
+    except (StoreError, ConfigurationError):
+        return document
+    return document if stored is None else replace(document, transcript=parse_transcript(stored.transcript))
+
+
+def _print(found: VerifiedReceipt, document: ReceiptDocument) -> None:
     click.echo(f"request commits to program   {hex_of(found.request.program_id)}")
     click.echo(f"output matches its hash      {hex_of(found.receipt.output_hash)}")
+    if document.transcript is not None:
+        click.echo(f"transcript matches its hash  {len(document.transcript)} HTTP requests")
+    elif found.receipt.context != NO_CONTEXT:
+        click.echo(f"fetched, not shown here      {hex_of(found.receipt.context)}")
     click.echo(f"signed by                    {hex_of(found.signer)}")
     if found.attestation is not None:
         click.echo(f"attested in the build        {hex_of(found.attestation.measurement)}")

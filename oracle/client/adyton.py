@@ -112,7 +112,7 @@ class Adyton:
             RevertedError, RetryableError: as `Wallet.send`.
         """
         code = code.encode() if isinstance(code, str) else code
-        manifest = Manifest(engine, limits or Limits(), Capability.ALL) if manifest is None else manifest
+        manifest = Manifest(engine, limits or Limits(), Capability.USUAL) if manifest is None else manifest
         encoded = manifest.encode() if isinstance(manifest, Manifest) else manifest
         program, registry = Program.of(encoded, code), self._connection.program_registry
         reader = self._connection.reader

@@ -5,12 +5,13 @@ The receipt document: one JSON object with everything that it takes to believe a
      "request_id": …, "outcome": "COMPLETED", …      the receipt, flat: the fields of `oracle.types.receipt.Receipt`
      "request": {"consumer": …, "program_id": …, "pool_id": …, "input": "0x…", "nonce": …, …}    what the id commits to
      "batch": [receipt, …]                                 only if several were signed together
+     "transcript": [{"url": …, "status": …, …}, …]         what was fetched, where it is known; the receipt has its hash
      "attestation": {"sealing_key": …, "operator": …, "anchor_block": …, "anchor_hash": …, "quote": …, "collateral": …},
      "settlement": {"block": …, "transaction": …, "fee_wei": …, "callback_succeeded": …}}    nobody signed these
 
 Bytes are `0x…` text. Numbers over 2^53-1 are written as decimal text, because JSON readers disagree on them; both forms
-are read. `attestation` and `settlement` may be missing. Reading decides nothing but form and size: `verify_receipt` is
-what judges.
+are read. `transcript`, `attestation` and `settlement` may be missing. Reading decides nothing but form and size:
+`verify_receipt` is what judges.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from oracle.errors import EncodingError
 from oracle.types.ids import Address, hex_of, parse_hex
 from oracle.types.receipt import Outcome, Receipt
 from oracle.types.request import Request
+from oracle.types.transcript import MAX_FETCHES, Fetched
 
 DOCUMENT_VERSION: Final = 1
 MAX_DOCUMENT_BYTES: Final = 16 << 20
@@ -72,6 +74,7 @@ class ReceiptDocument:
     batch: tuple[Receipt, ...] | None = None  # all that were signed together, in order
     evidence: SignerEvidence | None = None
     settlement: Settlement | None = None
+    transcript: tuple[Fetched, ...] | None = None
 
     @classmethod
     def parse(cls, content: bytes | str | Mapping[str, Any]) -> ReceiptDocument:
@@ -103,6 +106,7 @@ class ReceiptDocument:
                 "input": hex_of(self.input),
             },
             **({} if self.batch is None else {"batch": [_receipt_members(item) for item in self.batch]}),
+            **({} if self.transcript is None else {"transcript": [item.document() for item in self.transcript]}),
             **({} if self.evidence is None else {"attestation": _evidence_members(self.evidence)}),
             **({} if settlement is None else {"settlement": _settlement_members(settlement)}),
         }
@@ -156,7 +160,12 @@ def _parse(members: Members) -> ReceiptDocument:
         batch,
         _evidence(members.child("attestation")) if "attestation" in members else None,
         _settlement(members.child("settlement")) if "settlement" in members else None,
+        _transcript(members) if "transcript" in members else None,
     )
+
+
+def _transcript(members: Members) -> tuple[Fetched, ...]:
+    return tuple(map(Fetched.parse, members.values("transcript", MAX_FETCHES)))
 
 
 def _receipt(members: Members) -> Receipt:

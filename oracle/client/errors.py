@@ -76,6 +76,14 @@ class OutputMismatchError(ReceiptRefusedError):
         super().__init__(what, expected, actual)
 
 
+class TranscriptMismatchError(ReceiptRefusedError):
+    """Another transcript of what was fetched than the one that the receipt commits to."""
+
+    def __init__(self, expected: bytes, actual: bytes) -> None:
+        what = f"the transcript hashes to {_shown(actual)}, the receipt's context is {_shown(expected)}"
+        super().__init__(what, expected, actual)
+
+
 class NotInBatchError(ReceiptRefusedError):
     """Signed was a batch without this receipt."""
 

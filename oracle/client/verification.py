@@ -25,6 +25,7 @@ from oracle.client.errors import (
     RequestMismatchError,
     SignatureRefusedError,
     SignerNotAttestedError,
+    TranscriptMismatchError,
     UnknownMeasurementError,
 )
 from oracle.crypto.ecdsa import recover
@@ -35,6 +36,7 @@ from oracle.types.ids import Address, MeasurementId
 from oracle.types.pool import Pool
 from oracle.types.receipt import Outcome, Receipt, batch_digest
 from oracle.types.request import Request
+from oracle.types.transcript import context_of
 
 _PEM: Final = b"-----BEGIN"
 
@@ -103,6 +105,8 @@ def check_signature(document: ReceiptDocument, chain_id: int, coprocessor: Addre
         raise RequestMismatchError(request.request_id, receipt.request_id)
     if keccak256(document.output) != receipt.output_hash:  # 3
         raise OutputMismatchError(receipt.output_hash, keccak256(document.output))
+    if document.transcript is not None and context_of(document.transcript) != receipt.context:
+        raise TranscriptMismatchError(receipt.context, context_of(document.transcript))
     if document.batch is not None and receipt not in document.batch:  # 4
         raise NotInBatchError
     batch = document.batch
@@ -152,7 +156,7 @@ def verify_receipt(document: ReceiptDocument, trust: Trust, at_s: int) -> Verifi
     1. It is of the trusted chain and contract, which the signature is bound to (EIP-712).
     2. The request id is the hash of all fields of the request, with program and input: a receipt for it is for nothing
        else.
-    3. The output is the one that was signed.
+    3. The output is the one that was signed; so is the transcript of what was fetched, if the document has one.
     4. The signature, over this receipt or over a batch that it is in, is canonical and by the signer named.
     5. The quote is genuine under the policy's roots, its collateral valid at `at_s`, its platform acceptable.
     6. The quote names that signer, for that chain and for the registry that the request's pool id names.

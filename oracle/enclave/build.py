@@ -27,10 +27,10 @@ from oracle.enclave.wasm_binary import with_memory_image
 from oracle.errors import ConfigurationError
 from oracle.types.program import Limits
 
-QUICKJS_SHA256: Final = "2dcc36820b2a13aa84ab64f9f503b2e8aef37a045153f318494c4941bd9f8062"
+QUICKJS_SHA256: Final = "0bb312292ad81e0e8797288026b1434e08368e23ddf987c3e07c0e926de9dfbb"
 QUICKJS: Final = Path(__file__).parents[2] / "build" / "quickjs" / "quickjs.wasm"
 PRELUDE_DIR: Final = Path(__file__).parent / "prelude"
-_SOURCES = ("prelude.js", "abi.js")
+_SOURCES = ("prelude.js", "abi.js", "fetch.js")
 _BOOT_MEMORY_BYTES = 16 << 20
 _PRELUDE_STACK_BYTES = 256 << 10
 _COLLECT_ABOVE_BYTES = 1 << 20  # a small job ends before its first garbage collection, which would touch every page

@@ -10,16 +10,20 @@ From a request to the result that its receipt will state.
 7. The program runs, with the least of the manifest's fuel and what the fee affords.
 8. The fee must afford posting the output. Otherwise OutputTooLarge.
 
-The order is part of the behaviour: every honest enclave gives the same outcome. What the contract checks is not
+What a program fetched on the way is in the result whatever its outcome.
+
+The order is part of the behaviour: every honest enclave gives the same outcome, unless
+a program fetches and servers answer otherwise. What the contract checks is not
 checked here: whether the request exists, its deadline, who pays. Compiled programs and contents are cached; no
 outcome depends on it.
 """
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from oracle.crypto.hashing import keccak256
@@ -28,6 +32,8 @@ from oracle.enclave.javascript import Delta, JavaScript
 from oracle.enclave.job import Job
 from oracle.enclave.outcome import HostError, Result, StoppedError
 from oracle.enclave.protocol import Execute
+from oracle.enclave.web.pipe import Pipe
+from oracle.enclave.web.session import Session
 from oracle.enclave.webassembly import LinkedProgram, WebAssembly
 from oracle.errors import InvalidInputError
 from oracle.types.ids import ProgramId, RequestId, hex_of
@@ -57,18 +63,19 @@ class _Prepared:
 class Executor:
     """Runs one job at a time; callers of other threads wait."""
 
-    def __init__(self, javascript: JavaScript, webassembly: WebAssembly, ceilings: Limits) -> None:
+    def __init__(self, javascript: JavaScript, webassembly: WebAssembly, ceilings: Limits, tls: ssl.SSLContext) -> None:
         self._javascript = javascript
         self._webassembly = webassembly
         self._ceilings = ceilings
+        self._tls = tls
         self._lock = threading.Lock()
         self._programs: BoundedCache[ProgramId, _Prepared] = BoundedCache(_PROGRAM_CACHE_BYTES)
         self._contents: BoundedCache[bytes, bytes] = BoundedCache(_CONTENT_CACHE_BYTES)
         self._manifests: BoundedCache[bytes, Manifest | StoppedError] = BoundedCache(_MANIFEST_CACHE_BYTES)
 
-    def execute(self, order: Execute, request_id: RequestId, ask: Ask) -> Result:
+    def execute(self, order: Execute, request_id: RequestId, ask: Ask, pipe: Pipe) -> Result:
         """
-        Serve a request, whose id the caller has computed.
+        Serve a request, whose id the caller has computed, with what its host has and over its host's pipe.
 
         Raises:
             HostError: the fields contradict each other, or the host lacks a content or gives a wrong one.
@@ -76,11 +83,11 @@ class Executor:
         self._check_ids(order)  # 1
         with self._lock:
             try:
-                return self._execute(order, request_id, ask)
+                return self._execute(order, request_id, ask, pipe)
             except StoppedError as error:
                 return Result.stopped(error)
 
-    def _execute(self, order: Execute, request_id: RequestId, ask: Ask) -> Result:
+    def _execute(self, order: Execute, request_id: RequestId, ask: Ask, pipe: Pipe) -> Result:
         manifest = self._manifest(order, ask)  # 2, 3
         limits = manifest.limits
         if len(order.input) > limits.input_bytes:  # 4
@@ -96,6 +103,7 @@ class Executor:
         affordable = pool.affordable_fuel(request.callback_gas, request.max_fee_wei)
         if affordable == 0:  # 6
             raise StoppedError(Outcome.OUT_OF_FUEL, "out of fuel: the fee affords none")
+        web = None if manifest.fetch is None else Session(self._tls, manifest.fetch, pipe, request)
         job = Job(
             limits,
             manifest.capabilities,
@@ -103,15 +111,18 @@ class Executor:
             request_id,
             order.input,
             lambda wanted: self._content(wanted, ask),
+            web,
         )
         result = self._run(artifact, job, min(limits.fuel, affordable))  # 7
+        if web is not None:
+            result = replace(result, transcript=tuple(web.transcript))
         if result.outcome is Outcome.OUT_OF_FUEL and affordable < limits.fuel:
             reason = f"out of fuel: the fee affords {affordable}, the manifest allows {limits.fuel}"
-            return Result(Outcome.OUT_OF_FUEL, reason.encode(), result.fuel_used, result.logs)
+            return replace(result, output=reason.encode())
         cost = pool.cost_wei(request.callback_gas, result.fuel_used, len(result.output))
         if result.outcome is Outcome.COMPLETED and cost > request.max_fee_wei:  # 8
             reason = f"the fee of {request.max_fee_wei} wei does not afford fuel and output, which cost {cost}"
-            return Result(Outcome.OUTPUT_TOO_LARGE, reason.encode(), result.fuel_used, result.logs)
+            return replace(result, outcome=Outcome.OUTPUT_TOO_LARGE, output=reason.encode())
         return result
 
     def _run(self, artifact: Delta | LinkedProgram, job: Job, fuel: int) -> Result:

@@ -50,6 +50,9 @@ def define_guest_api(sandbox: Sandbox) -> None:
         "blob_size": ("i>l", lambda guest, at: len(_blob(guest, at))),
         "blob_read": ("iiii>i", lambda guest, at, *rest: _copy(guest, _blob(guest, at), *rest)),
         "keccak256": ("iii>", _keccak256),
+        "fetch": ("iiii>i", _fetch),
+        "fetch_size": ("i>i", lambda guest, part: len(_fetched(guest, part))),
+        "fetch_read": ("iiii>i", lambda guest, part, *rest: _copy(guest, _fetched(guest, part), *rest)),
         "fail": ("ii>", _fail),
     }
     for name, (signature, body) in functions.items():
@@ -95,6 +98,21 @@ def _fact(guest: Guest, number: int, to: int) -> int:
 def _keccak256(guest: Guest, at: int, size: int, to: int) -> None:
     guest.charge(HASH_FUEL_PER_BYTE * size)
     guest.write(to, keccak256(_read(guest, at, size)))
+
+
+def _fetch(guest: Guest, head_at: int, head_size: int, body_at: int, body_size: int) -> int:
+    """The status, or 0 if there is no answer."""
+    job: Job = guest.job
+    job.fetched = job.fetch(guest, _read(guest, head_at, head_size), _read(guest, body_at, body_size))
+    return job.fetched.status
+
+
+def _fetched(guest: Guest, part: int) -> bytes:
+    """Of the last fetch: 0 the body, or why it failed; 1 the head."""
+    answer = guest.job.fetched
+    if answer is None or part > 1:
+        raise StoppedError(Outcome.TRAPPED, f"there is no part {part} of a fetch")
+    return bytes(answer.head if part else answer.body)
 
 
 def _fail(guest: Guest, at: int, size: int) -> None:

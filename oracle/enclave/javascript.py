@@ -39,6 +39,7 @@ HOST_FUNCTIONS: Final = {
     "decode": 2,
     "finish": 1,
     "fail": 2,
+    "fetch": 2,
 }
 UNDEFINED: Final = 3 << 32  # JSValues on wasm32: tag in the high word, payload in the low one; an integer's tag is 0
 EXCEPTION: Final = 6 << 32
@@ -259,6 +260,15 @@ class JavaScript:
             return EXCEPTION
         job.staged = job.blob(guest, guest.read(*array))
         return len(job.staged)  # as a JSValue: an integer
+
+    def _host_fetch(self, guest: Guest, job: Job, head: int, body: int) -> int:
+        """The head of what came, as text; its body is staged for `take`."""
+        text, array = self._text(guest, head), self._array(guest, body)
+        if text is None or array is None:
+            return EXCEPTION
+        answer = job.fetch(guest, text, guest.read(*array))
+        job.staged = answer.body
+        return self._new(guest, "JS_NewStringLen", answer.head)
 
     def _host_take(self, guest: Guest, job: Job, handle: int) -> int:
         array = self._array(guest, handle)

@@ -1,9 +1,10 @@
 """
-What one job may see and do, the same for both engines: facts of the request, input, output, log, blobs, chance.
+What one job may see and do, the same for both engines: facts of the request, input, output, log, blobs, chance, web.
 
-- Everything a program can read is a function of the request, its input and the blobs that it names by hash.
+- Everything a program can read is a function of the request, its input and the blobs that it names by hash; and of
+  what it fetched, to which the receipt commits.
 - Work of the host for a program is paid in fuel, so a program cannot buy the enclave's time with host calls.
-- Output over its cap ends the job; log over its cap is dropped. Waiting for the host's content does not count as time.
+- Output over its cap ends the job; log over its cap is dropped. Waiting for the host does not count as time.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
 from oracle.crypto.hashing import keccak256
 from oracle.enclave.outcome import StoppedError
 from oracle.enclave.sandbox import TICK_S, Guest
+from oracle.enclave.web.session import Answer, Session
 from oracle.types.ids import RequestId, hex_of
 from oracle.types.program import Capability, Limits
 from oracle.types.receipt import Outcome
@@ -33,6 +35,7 @@ MAX_BLOB_BYTES: Final = 32 << 20  # all of a job's together
 MAX_LOG_LINES: Final = 4_096
 RANDOM_DOMAIN: Final = keccak256(b"Adyton random v1")
 
+_Got = TypeVar("_Got")
 ContentSource = Callable[[bytes], bytes]  # hash -> the bytes that hash to it; raises HostError
 
 
@@ -67,11 +70,13 @@ class Job:
     request_id: RequestId = RequestId(bytes(32))  # noqa: RUF009  # bytes do not change
     input: bytes = b""
     content: ContentSource | None = None
+    web: Session | None = None
     output: bytearray = field(default_factory=bytearray)
     finished: bool = False
     logs: list[str] = field(default_factory=list)
     input_read: int = 0  # bytes that WASI's standard input has given
     staged: bytes = b""  # what a JavaScript program takes into an array of its own next
+    fetched: Answer | None = None  # what a WebAssembly program reads
     random: RandomStream = field(init=False)
     _log_bytes: int = 0
     _blobs: dict[bytes, bytes] = field(default_factory=dict)
@@ -129,22 +134,35 @@ class Job:
         if len(self._blobs) >= MAX_BLOBS:
             raise StoppedError(Outcome.DENIED, f"a job may read {MAX_BLOBS} blobs")
         guest.charge(BLOB_FUEL)
-        data = self._fetch(guest, content_hash)
+        content = self.content
+        data = self._waiting(guest, lambda: content(content_hash))
         if len(data) + sum(map(len, self._blobs.values())) > MAX_BLOB_BYTES:
             raise StoppedError(Outcome.DENIED, f"a job may read {MAX_BLOB_BYTES} bytes of blobs")
         guest.charge(BLOB_FUEL_PER_BYTE * len(data))
         self._blobs[content_hash] = data
         return data
 
-    def _fetch(self, guest: Guest, content_hash: bytes) -> bytes:
-        """Ask the host, with the clock stopped."""
-        assert self.content is not None
+    def fetch(self, guest: Guest, head: bytes, body: bytes) -> Answer:
+        """
+        What a server on the web answered, or why there is no answer; as `oracle.enclave.web.heads` writes both.
+
+        Raises:
+            StoppedError: the manifest does not name the capability, or fuel ran out.
+            HostError, OSError: the channel to the host failed.
+        """
+        web = self.web
+        if web is None:
+            raise StoppedError(Outcome.DENIED, "the manifest does not name the capability 'fetch'")
+        return self._waiting(guest, lambda: web.fetch(head, body, guest.charge, self.log))
+
+    def _waiting(self, guest: Guest, work: Callable[[], _Got]) -> _Got:
+        """What `work` gives, with the clock stopped."""
         waits_from = time.monotonic()
-        data = self.content(content_hash)
+        got = work()
         now = time.monotonic()
         self._clock_start += now - waits_from
         guest.set_time_limit(_ticks(self.limits.wall_time_ms / 1_000 - (now - self._clock_start)))
-        return data
+        return got
 
     def facts(self) -> str:
         """

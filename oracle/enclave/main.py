@@ -35,6 +35,8 @@ from oracle.enclave.measurement import measure
 from oracle.enclave.protocol import Execute
 from oracle.enclave.sandbox import PAGE_BYTES, THREAD_STACK_BYTES, TICK_S, configuration
 from oracle.enclave.server import MAX_CONNECTIONS, Enclave, listen, serve_connections
+from oracle.enclave.web.pipe import NO_PIPE
+from oracle.enclave.web.roots import ROOTS, tls_context
 from oracle.enclave.webassembly import WebAssembly
 from oracle.errors import ConfigurationError, QuoteError
 from oracle.types.ids import Address, PoolId
@@ -62,15 +64,16 @@ _logger = logging.getLogger("enclave")
 Result = TypeVar("Result")
 
 
-def boot_executor(ceilings: Limits) -> tuple[wasmtime.Engine, Executor]:
-    """The engines, ready and warm."""
+def boot_executor(ceilings: Limits, roots: Path) -> tuple[wasmtime.Engine, Executor]:
+    """The engines, ready and warm. Raises ConfigurationError."""
     pages = -(-ceilings.memory_bytes // PAGE_BYTES)
     engine = wasmtime.Engine(configuration(max_memory_bytes=pages * PAGE_BYTES))
     compiler = Compiler()
     module, addresses, was_recorded = load_javascript(engine)
     if not was_recorded:
         _logger.warning("the native code of the JavaScript engine does not fit this host and was compiled anew")
-    executor = Executor(JavaScript(engine, module, addresses), WebAssembly(engine, compiler), ceilings)
+    tls = tls_context(roots)
+    executor = Executor(JavaScript(engine, module, addresses), WebAssembly(engine, compiler), ceilings, tls)
     for kind, code in _WARM_UP.items():
         _warm_up(executor, kind, code, ceilings)
     return engine, executor
@@ -85,7 +88,7 @@ def _warm_up(executor: Executor, engine: Engine, code: bytes, ceilings: Limits) 
     request = Request(0, zero, zero, program.program_id, PoolId(bytes(32)), keccak256(b"warm"), 0, 0, 0, 0, 0)
     contents = {program.manifest_hash: manifest, program.code_hash: code}
     order = Execute(request, engine, program.manifest_hash, program.code_hash, b"warm", zero)
-    result = executor.execute(order, request.request_id, contents.get)
+    result = executor.execute(order, request.request_id, contents.get, NO_PIPE)
     if result.outcome is not Outcome.COMPLETED:
         raise ConfigurationError(f"the {engine.name} engine does not work: {result.output.decode()}")
 
@@ -119,12 +122,14 @@ def watch(engine: wasmtime.Engine, parent: int | None) -> None:
             os._exit(0)
 
 
-def run(where: Path | str, ceilings: Limits, selection: str, *, is_locked: bool, parent: int | None) -> None:
+def run(
+    where: Path | str, ceilings: Limits, selection: str, roots: Path, *, is_locked: bool, parent: int | None
+) -> None:
     """
     Boot and serve until the process is killed.
 
     `where` is a Unix socket's path or an address as `listen_at` reads it, `selection` says which quoter, as
-    `quoters.detection` reads it.
+    `quoters.detection` reads it. The certificate authorities of the file `roots` are part of the measurement.
 
     Raises:
         ConfigurationError: the engine is not built, the socket cannot be used, or there is no such quoter.
@@ -133,8 +138,8 @@ def run(where: Path | str, ceilings: Limits, selection: str, *, is_locked: bool,
     threading.stack_size(THREAD_STACK_BYTES)
     listener = listen(where) if isinstance(where, Path) else listen_at(where)
     active = ["no_new_privs"] if is_locked and lockdown.restrict_process() else []
-    engine, executor = _in_thread(lambda: boot_executor(ceilings))
-    quoter = open_quoter(selection, measure())
+    engine, executor = _in_thread(lambda: boot_executor(ceilings, roots))
+    quoter = open_quoter(selection, measure(roots=roots))
     identity = Identity(quoter)
     enclave = Enclave(identity, executor, ceilings)
     needs = quoter.needs
@@ -188,6 +193,7 @@ def main() -> int:
         default=os.environ.get("ADYTON_QUOTER", AUTO),
         help="auto; gramine, nitro, dstack, configfs, each [:PATH]; simulated[:KIND[:MACHINE]]. Default: auto",
     )
+    parser.add_argument("--roots", type=Path, default=ROOTS, help="certificate authorities (PEM); measured")
     parser.add_argument("--exit-with-parent", action="store_true", help="end when the starting process is gone")
     parser.add_argument("--no-lockdown", action="store_true", help="insecure, for debugging: keep all privileges")
     parser.add_argument("--log-format", choices=("text", "json"), default="text")
@@ -196,7 +202,8 @@ def main() -> int:
     log.set_up(arguments.log_format)
     try:
         ceilings, is_locked = parse_ceilings(arguments.ceilings), not arguments.no_lockdown
-        run(arguments.socket or arguments.listen, ceilings, arguments.quoter, is_locked=is_locked, parent=parent)
+        where, selection = arguments.socket or arguments.listen, arguments.quoter
+        run(where, ceilings, selection, arguments.roots, is_locked=is_locked, parent=parent)
     except (ConfigurationError, QuoteError) as error:
         _logger.error("%s", error)  # noqa: TRY400  # an operator's mistake or the platform's, not a crash
         return EXIT_CONFIGURATION if isinstance(error, ConfigurationError) else EXIT_UNAVAILABLE

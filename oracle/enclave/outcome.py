@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from oracle.errors import AdytonError
 from oracle.types.receipt import MAX_REASON_BYTES, Outcome
+from oracle.types.transcript import Fetched
 
 
 class StoppedError(AdytonError):
@@ -33,6 +34,7 @@ class Result:
     output: bytes  # the program's, or the reason
     fuel_used: int
     logs: tuple[str, ...] = ()
+    transcript: tuple[Fetched, ...] = ()  # what was fetched, whatever the outcome
 
     @classmethod
     def stopped(cls, error: StoppedError, fuel_used: int = 0, logs: tuple[str, ...] = ()) -> Result:

@@ -7,7 +7,8 @@ The enclave's channel: frames, and the messages inside them. Used by both sides;
     host                                   enclave
     Describe                          -->  Description
     Attest                            -->  Quote
-    Execute                           -->  Need* (each answered by the host with Content), then ReceiptReply
+    Execute                           -->  Need* (each answered by the host with Content), Dial* (with Dialled), Carry*
+                                           and HangUp* (with Carried), then ReceiptReply
     SignBatch                         -->  BatchSignature
     anything                          -->  ErrorReply
 
@@ -18,30 +19,49 @@ long), `TruncatedFrameError` (cut off), `EOFError` (closed between frames) or th
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, NoReturn, get_type_hints
+from typing import Annotated, Any
 
 import cbor2
 
 from oracle.enclave.frames import MAX_FRAME_BYTES, TruncatedFrameError, read_frame, write_frame
-from oracle.errors import EncodingError, InvalidInputError
-from oracle.types.ids import Address
+from oracle.enclave.wire import (
+    Wire,
+    at_most,
+    decode,
+    enumeration,
+    integer,
+    listed,
+    pack_record,
+    record,
+    sized,
+    text,
+    truth,
+    unpack_record,
+)
+from oracle.errors import EncodingError
+from oracle.types.ids import Address, RequestId
 from oracle.types.program import Engine, Limits
-from oracle.types.receipt import Outcome, Receipt
+from oracle.types.receipt import NO_CONTEXT, Outcome, Receipt
 from oracle.types.request import Request
+from oracle.types.transcript import MAX_FETCHES, Fetched
 
 __all__ = [
     "MAX_FRAME_BYTES",
     "Attest",
     "BatchSignature",
+    "Carried",
+    "Carry",
     "Content",
     "Describe",
     "Description",
+    "Dial",
+    "Dialled",
     "EnclaveMessage",
     "ErrorReply",
     "Execute",
+    "HangUp",
     "HostMessage",
     "Need",
     "Quote",
@@ -56,84 +76,22 @@ __all__ = [
     "write_frame",
 ]
 
-VERSION = 1
+VERSION = 2
+MAX_CARRIED_BYTES = 64 << 10  # at once, from the pipe to the enclave
 MAX_BATCH_RECEIPTS = 256
 MAX_LOG_LINES = 65_536
-_FOREIGN_TAGS = (0, 1, 3, 4, 5, 25, 28, 29, 30, 35, 36, 37, 100, 256, 258, 260, 261, 1004, 43000)  # all but bignum, 2
 
-
-# -- fields: how each looks on the wire --------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Wire:
-    """`unpack` checks and reads a plain CBOR value, `pack` makes one; `name` is the key if not the attribute's."""
-
-    unpack: Callable[[Any], Any]
-    pack: Callable[[Any], Any] = lambda value: value
-    name: str | None = None
-
-
-def _bytes(exact: int | None = None) -> Callable[[Any], bytes]:
-    def unpack(value: Any) -> bytes:
-        if type(value) is not bytes or (exact is not None and len(value) != exact):
-            raise EncodingError("must be bytes" if exact is None else f"must be {exact} bytes")
-        return value
-
-    return unpack
-
-
-def _integer(bits: int) -> Callable[[Any], int]:
-    def unpack(value: Any) -> int:
-        if type(value) is not int or not 0 <= value < 1 << bits:
-            raise EncodingError(f"must be an unsigned integer of {bits} bits")
-        return value
-
-    return unpack
-
-
-def _text(value: Any) -> str:
-    if type(value) is not str:
-        raise EncodingError("must be text")
-    return value
-
-
-def _enumeration(kind: type[Engine | Outcome]) -> _Wire:
-    def unpack(value: Any) -> Engine | Outcome:
-        try:
-            return kind(_integer(8)(value))
-        except ValueError as error:
-            raise EncodingError(f"must name an {kind.__name__.lower()}, not {value}") from error
-
-    return _Wire(unpack, int)
-
-
-def _record(kind: type[Any]) -> _Wire:
-    return _Wire(lambda value: _unpack_record(kind, value), lambda record: _pack_record(record))  # noqa: PLW0108  # defined below
-
-
-def _tuple(item: _Wire, most: int) -> _Wire:
-    def unpack(value: Any) -> tuple[Any, ...]:
-        if type(value) is not list or len(value) > most:
-            raise EncodingError(f"must be a list of at most {most}")
-        return tuple(item.unpack(element) for element in value)
-
-    return _Wire(unpack, lambda values: [item.pack(value) for value in values])
-
-
-_Account = Annotated[Address, _Wire(_bytes(20))]
-_Word = Annotated[bytes, _Wire(_bytes(32))]
-_Signature = Annotated[bytes, _Wire(_bytes(64))]
-_Data = Annotated[bytes, _Wire(_bytes())]
-_OptionalData = Annotated[bytes | None, _Wire(lambda value: value if value is None else _bytes()(value), name="bytes")]
-_ChainId = Annotated[int, _Wire(_integer(256))]
-_Fuel = Annotated[int, _Wire(_integer(64))]
-_Text = Annotated[str, _Wire(_text)]
-_EngineField = Annotated[Engine, _enumeration(Engine)]
-_OutcomeField = Annotated[Outcome, _enumeration(Outcome)]
-# The value types of `oracle.types` check ranges and sizes in their constructors.
-_PLAIN = {int: _Wire(_integer(256)), bytes: _Wire(_bytes())}
-
+_Account = Annotated[Address, Wire(sized(20))]
+_Word = Annotated[bytes, Wire(sized(32))]
+_Signature = Annotated[bytes, Wire(sized(64))]
+_Data = Annotated[bytes, Wire(sized())]
+_OptionalData = Annotated[bytes | None, Wire(lambda value: value if value is None else sized()(value), name="bytes")]
+_ChainId = Annotated[int, Wire(integer(256))]
+_Fuel = Annotated[int, Wire(integer(64))]
+_Text = Annotated[str, Wire(text)]
+_Milliseconds = Annotated[int, Wire(integer(32))]
+_EngineField = Annotated[Engine, enumeration(Engine)]
+_OutcomeField = Annotated[Outcome, enumeration(Outcome)]
 
 # -- messages ----------------------------------------------------------------------------------------------------------
 
@@ -157,7 +115,7 @@ class Attest:
 class Execute:
     """Serve `request`. The enclave asks for manifest, code and blobs with `Need` as far as it does not have them."""
 
-    request: Annotated[Request, _record(Request)]
+    request: Annotated[Request, record(Request)]
     engine: _EngineField
     manifest_hash: _Word
     code_hash: _Word
@@ -174,6 +132,21 @@ class Content:
 
 
 @dataclass(frozen=True, slots=True)
+class Dialled:
+    """The answer to `Dial`: connected, if `refusal` is empty."""
+
+    refusal: _Text
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """The answer to `Carry` and `HangUp`: what came in, if anything, and whether more can."""
+
+    data: Annotated[bytes, Wire(at_most(MAX_CARRIED_BYTES))]
+    is_open: Annotated[bool, Wire(truth)]
+
+
+@dataclass(frozen=True, slots=True)
 class SignedReceipt:
     """One receipt of a batch, with the signature that the enclave made when it executed the request."""
 
@@ -183,12 +156,26 @@ class SignedReceipt:
     fuel_used: _Fuel
     payee: _Account
     signature: _Signature
+    context: _Word = NO_CONTEXT
 
     @classmethod
     def of(cls, receipt: Receipt, signature: bytes) -> SignedReceipt:
         """`receipt` with its signature."""
         return cls(
-            receipt.request_id, receipt.outcome, receipt.output_hash, receipt.fuel_used, receipt.payee, signature
+            receipt.request_id,
+            receipt.outcome,
+            receipt.output_hash,
+            receipt.fuel_used,
+            receipt.payee,
+            signature,
+            receipt.context,
+        )
+
+    @property
+    def receipt(self) -> Receipt:
+        """What was signed."""
+        return Receipt(
+            RequestId(self.request_id), self.outcome, self.output_hash, self.fuel_used, self.payee, self.context
         )
 
 
@@ -198,7 +185,7 @@ class SignBatch:
 
     chain_id: _ChainId
     coprocessor: _Account
-    receipts: Annotated[tuple[SignedReceipt, ...], _tuple(_record(SignedReceipt), MAX_BATCH_RECEIPTS)]
+    receipts: Annotated[tuple[SignedReceipt, ...], listed(record(SignedReceipt), MAX_BATCH_RECEIPTS)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,8 +196,8 @@ class Description:
     sealing_key: _Word  # X25519
     measurement: _Word
     quoter: _Text  # whose quotes: "simulated" ones prove nothing
-    engines: Annotated[tuple[str, ...], _tuple(_Wire(_text), 8)]  # "js", "wasm"
-    ceilings: Annotated[Limits, _record(Limits)]
+    engines: Annotated[tuple[str, ...], listed(Wire(text), 8)]  # "js", "wasm"
+    ceilings: Annotated[Limits, record(Limits)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +215,28 @@ class Need:
 
 
 @dataclass(frozen=True, slots=True)
+class Dial:
+    """Connect to `host`, which you resolve, within `wait_ms`; you only carry bytes. Answer with `Dialled`."""
+
+    host: _Text
+    port: Annotated[int, Wire(integer(16))]
+    wait_ms: _Milliseconds
+
+
+@dataclass(frozen=True, slots=True)
+class Carry:
+    """Send `data` there, wait at most `wait_ms` for bytes to come in. Answer with `Carried`."""
+
+    data: _Data
+    wait_ms: _Milliseconds
+
+
+@dataclass(frozen=True, slots=True)
+class HangUp:
+    """Close that connection. Answer with `Carried`."""
+
+
+@dataclass(frozen=True, slots=True)
 class ReceiptReply:
     """A request was served. `output` is the program's output, or the reason if the outcome is not Completed."""
 
@@ -238,7 +247,8 @@ class ReceiptReply:
     payee: _Account
     signer: _Account
     signature: _Signature  # EIP-2098, over the receipt's EIP-712 digest
-    logs: Annotated[tuple[str, ...], _tuple(_Wire(_text), MAX_LOG_LINES)]  # not part of the receipt
+    logs: Annotated[tuple[str, ...], listed(Wire(text), MAX_LOG_LINES)]  # not part of the receipt
+    transcript: Annotated[tuple[Fetched, ...], listed(record(Fetched), MAX_FETCHES)] = ()  # the receipt has its hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,19 +270,24 @@ class ErrorReply:
     message: _Text
 
 
-HostMessage = Describe | Attest | Execute | Content | SignBatch
-EnclaveMessage = Description | Quote | Need | ReceiptReply | BatchSignature | ErrorReply
+HostMessage = Describe | Attest | Execute | Content | Dialled | Carried | SignBatch
+EnclaveMessage = Description | Quote | Need | Dial | Carry | HangUp | ReceiptReply | BatchSignature | ErrorReply
 _HOST_OPS: Mapping[str, type[Any]] = {
     "describe": Describe,
     "attest": Attest,
     "execute": Execute,
     "content": Content,
+    "dialled": Dialled,
+    "carried": Carried,
     "sign_batch": SignBatch,
 }
 _ENCLAVE_OPS: Mapping[str, type[Any]] = {
     "description": Description,
     "quote": Quote,
     "need": Need,
+    "dial": Dial,
+    "carry": Carry,
+    "hang_up": HangUp,
     "receipt": ReceiptReply,
     "batch": BatchSignature,
     "error": ErrorReply,
@@ -285,7 +300,7 @@ _OP_OF = {kind: op for table in (_HOST_OPS, _ENCLAVE_OPS) for op, kind in table.
 
 def encode(message: HostMessage | EnclaveMessage) -> bytes:
     """The body of the frame that carries `message`."""
-    body: bytes = cbor2.dumps({"v": VERSION, "op": _OP_OF[type(message)], **_pack_record(message)})
+    body: bytes = cbor2.dumps({"v": VERSION, "op": _OP_OF[type(message)], **pack_record(message)})
     return body
 
 
@@ -312,68 +327,10 @@ def parse_enclave_message(body: bytes) -> EnclaveMessage:
 
 
 def _parse(body: bytes, ops: Mapping[str, type[Any]]) -> Any:
-    document = _decode(body)
+    document = decode(body)
     version, op = document.pop("v", None), document.pop("op", None)
     if type(version) is not int or version != VERSION:
         raise EncodingError(f"this side speaks version {VERSION}, not {version!r:.20}")
     if type(op) is not str or op not in ops:
         raise EncodingError(f"unknown op {op!r:.40}; known are {', '.join(ops)}")
-    return _unpack_record(ops[op], document)
-
-
-def _decode(body: bytes) -> dict[str, Any]:
-    stream = io.BytesIO(body)
-    try:
-        document = cbor2.load(
-            stream,
-            semantic_decoders=_REFUSED_TAGS,
-            max_depth=8,
-            allow_indefinite=False,
-            allow_duplicate_keys=False,
-            strict_hashable_types=True,
-        )
-    except (cbor2.CBORError, ValueError, OverflowError, MemoryError) as error:
-        raise EncodingError("the frame does not hold CBOR that this protocol allows") from error
-    if stream.tell() != len(body):
-        raise EncodingError("the frame holds more than one CBOR item")
-    if type(document) is not dict:
-        raise EncodingError("the frame does not hold a CBOR map")
-    return document
-
-
-def _refuse_tag(_decoder: object) -> NoReturn:
-    raise cbor2.CBORDecodeError("this protocol has no tagged values but big integers")
-
-
-_REFUSED_TAGS = dict.fromkeys(_FOREIGN_TAGS, _refuse_tag)
-
-
-def _layout(kind: type[Any]) -> Mapping[str, tuple[str, _Wire]]:
-    """Wire name -> (attribute, how it looks on the wire)."""
-    layout = {}
-    for attribute, hint in get_type_hints(kind, include_extras=True).items():
-        extras = getattr(hint, "__metadata__", ())
-        wire = extras[0] if extras else _PLAIN[getattr(hint, "__supertype__", hint)]
-        layout[wire.name or attribute] = (attribute, wire)
-    return layout
-
-
-def _unpack_record(kind: type[Any], value: Any) -> Any:
-    layout = _LAYOUTS[kind]
-    if type(value) is not dict or value.keys() != layout.keys():
-        given = sorted(map(str, value)) if type(value) is dict else []
-        raise EncodingError(f"{kind.__name__} has the fields {sorted(layout)}, not {given!s:.200}")
-    arguments = {}
-    for name, (attribute, wire) in layout.items():
-        try:
-            arguments[attribute] = wire.unpack(value[name])
-        except InvalidInputError as error:
-            raise EncodingError(f"{kind.__name__}.{name} {error}") from error
-    return kind(**arguments)
-
-
-def _pack_record(record: Any) -> dict[str, Any]:
-    return {name: wire.pack(getattr(record, attribute)) for name, (attribute, wire) in _LAYOUTS[type(record)].items()}
-
-
-_LAYOUTS = {kind: _layout(kind) for kind in (*_OP_OF, Request, Limits, SignedReceipt)}
+    return unpack_record(ops[op], document)

@@ -22,12 +22,17 @@ from oracle.enclave.outcome import HostError
 from oracle.enclave.protocol import (
     Attest,
     BatchSignature,
+    Carried,
+    Carry,
     Content,
     Describe,
     Description,
+    Dial,
+    Dialled,
     EnclaveMessage,
     ErrorReply,
     Execute,
+    HangUp,
     HostMessage,
     Need,
     Quote,
@@ -38,13 +43,16 @@ from oracle.enclave.protocol import (
     read_frame,
     write_frame,
 )
+from oracle.enclave.web.pipe import Pipe
 from oracle.errors import ConfigurationError, InvalidInputError
-from oracle.types.ids import Address, RequestId
+from oracle.types.ids import Address
 from oracle.types.program import Engine, Limits
 from oracle.types.receipt import Receipt
+from oracle.types.transcript import context_of
 
 MAX_CONNECTIONS: Final = 8
 CONTENT_TIMEOUT_S: Final = 30.0
+_PIPE_GRACE_S: Final = 10.0  # beyond what the host was told to wait
 _MAX_SOCKET_PATH_BYTES = 107
 _MAX_MESSAGE_CHARACTERS = 500
 _logger = logging.getLogger("enclave")
@@ -58,9 +66,9 @@ class Enclave:
         self._executor = executor
         self._ceilings = ceilings
 
-    def answer(self, message: HostMessage, ask: Callable[[bytes], bytes | None]) -> EnclaveMessage:
+    def answer(self, message: HostMessage, ask: Callable[[bytes], bytes | None], pipe: Pipe) -> EnclaveMessage:
         """
-        The answer to a message; `ask` gets contents from the host that sent it.
+        The answer to a message; `ask` gets contents from the host that sent it, `pipe` is that host's.
 
         Raises:
             HostError: there is none.
@@ -72,25 +80,20 @@ class Enclave:
             case Attest(chain_id, registry, operator, anchor):
                 return Quote(self._identity.quote(chain_id, registry, operator, anchor))
             case Execute():
-                return self._execute(message, ask)
+                return self._execute(message, ask, pipe)
             case SignBatch(chain_id, coprocessor, signed):
-                pairs = [
-                    (
-                        Receipt(RequestId(it.request_id), it.outcome, it.output_hash, it.fuel_used, it.payee),
-                        it.signature,
-                    )
-                    for it in signed
-                ]
+                pairs = [(item.receipt, item.signature) for item in signed]
                 return BatchSignature(self._identity.signer, self._identity.sign_batch(pairs, chain_id, coprocessor))
-            case Content():
-                raise HostError("bad_message", "content that was not asked for")
+            case Content() | Dialled() | Carried():
+                raise HostError("bad_message", "an answer to what was not asked")
 
-    def _execute(self, order: Execute, ask: Callable[[bytes], bytes | None]) -> ReceiptReply:
+    def _execute(self, order: Execute, ask: Callable[[bytes], bytes | None], pipe: Pipe) -> ReceiptReply:
         request = order.request
         request_id = request.request_id
-        result = self._executor.execute(order, request_id, ask)
+        result = self._executor.execute(order, request_id, ask, pipe)
         output_hash, payee = keccak256(result.output), Address(order.payee)
-        receipt = Receipt(request_id, result.outcome, output_hash, result.fuel_used, payee)
+        context = context_of(result.transcript)
+        receipt = Receipt(request_id, result.outcome, output_hash, result.fuel_used, payee, context)
         signature = self._identity.sign(receipt, request.chain_id, request.coprocessor)
         return ReceiptReply(
             request_id=request_id,
@@ -101,11 +104,12 @@ class Enclave:
             signer=self._identity.signer,
             signature=signature,
             logs=result.logs,
+            transcript=result.transcript,
         )
 
 
 class _Connection:
-    """One host."""
+    """One host. As a `Pipe`, what carries bytes for the job that it asked for."""
 
     def __init__(self, stream: socket.socket, enclave: Enclave) -> None:
         self._stream = stream
@@ -123,7 +127,7 @@ class _Connection:
 
     def _answer(self, body: bytes) -> EnclaveMessage:
         try:
-            return self._enclave.answer(parse_host_message(body), self._ask)
+            return self._enclave.answer(parse_host_message(body), self._ask, self)
         except InvalidInputError as error:
             return ErrorReply("bad_message", str(error)[:_MAX_MESSAGE_CHARACTERS])
         except HostError as error:
@@ -135,17 +139,46 @@ class _Connection:
             return ErrorReply("internal", f"{type(error).__name__}: see the enclave's log")
 
     def _ask(self, content_hash: bytes) -> bytes | None:
-        self._stream.settimeout(CONTENT_TIMEOUT_S)
-        self._send(Need(content_hash))
+        message = self._question(Need(content_hash), CONTENT_TIMEOUT_S)
+        if not isinstance(message, Content) or message.hash != content_hash:
+            raise HostError("bad_message", f"expected the content 0x{content_hash.hex()}")
+        return message.data
+
+    def dial(self, host: str, port: int, wait_ms: int) -> str:
+        """As `Pipe.dial`."""
+        message = self._question(Dial(host, port, wait_ms), wait_ms / 1_000 + _PIPE_GRACE_S)
+        if not isinstance(message, Dialled):
+            raise HostError("bad_message", f"expected to hear of the connection to {host}")
+        return message.refusal
+
+    def carry(self, data: bytes, wait_ms: int) -> tuple[bytes, bool]:
+        """As `Pipe.carry`."""
+        message = self._question(Carry(data, wait_ms), wait_ms / 1_000 + _PIPE_GRACE_S)
+        if not isinstance(message, Carried):
+            raise HostError("bad_message", "expected what the connection brought")
+        return message.data, message.is_open
+
+    def hang_up(self) -> None:
+        """As `Pipe.hang_up`."""
+        if not isinstance(self._question(HangUp(), _PIPE_GRACE_S), Carried):
+            raise HostError("bad_message", "expected the end of the connection")
+
+    def _question(self, question: EnclaveMessage, wait_s: float) -> HostMessage:
+        """
+        What the host says to a question of ours.
+
+        Raises:
+            OSError, EOFError: it says nothing, or what cannot be framed.
+            InvalidInputError: it says what is no message.
+        """
+        self._stream.settimeout(wait_s)
+        self._send(question)
         try:
             body = read_frame(self._stream)
             self._stream.settimeout(None)
         except InvalidInputError as error:
             raise ConnectionError("the stream is out of step") from error
-        message = parse_host_message(body)
-        if not isinstance(message, Content) or message.hash != content_hash:
-            raise HostError("bad_message", f"expected the content 0x{content_hash.hex()}")
-        return message.data
+        return parse_host_message(body)
 
     def _send(self, message: EnclaveMessage) -> None:
         write_frame(self._stream, encode(message))

@@ -16,12 +16,17 @@ from typing import TypeVar
 from oracle.enclave.protocol import (
     Attest,
     BatchSignature,
+    Carried,
+    Carry,
     Content,
     Describe,
     Description,
+    Dial,
+    Dialled,
     EnclaveMessage,
     ErrorReply,
     Execute,
+    HangUp,
     HostMessage,
     Need,
     Quote,
@@ -34,11 +39,12 @@ from oracle.enclave.protocol import (
     write_frame,
 )
 from oracle.errors import ContentUnavailableError, EnclaveError, InvalidInputError, RetryableError
+from oracle.jobs.dialer import Dialer
 from oracle.jobs.ports import FindContent
 from oracle.types.ids import Address
 
 _CONNECT_RETRY_S = 0.05
-_MAX_NEEDS = 4_096  # per request, so that an enclave cannot keep us busy for ever
+_MAX_QUESTIONS = 65_536  # per request, so that an enclave cannot keep us busy for ever
 
 
 _Reply = TypeVar("_Reply", Description, Quote, ReceiptReply, BatchSignature)
@@ -51,8 +57,17 @@ class EnclaveUnreachableError(RetryableError):
 class EnclaveClient:
     """One enclave. Satisfies `oracle.jobs.ports.Enclave`."""
 
-    def __init__(self, path: Path, *, reply_timeout_s: float = 60.0, connect_within_s: float = 10.0) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        reply_timeout_s: float = 60.0,
+        connect_within_s: float = 10.0,
+        dialer: Dialer | None = None,
+    ) -> None:
+        """Without a `dialer`, programs reach nobody."""
         self._path = path
+        self._dialer = dialer or Dialer(is_on=False)
         self._reply_timeout_s = reply_timeout_s
         self._connect_within_s = connect_within_s
         self._connection: socket.socket | None = None
@@ -80,16 +95,24 @@ class EnclaveClient:
         """
         reply = self._ask(message)
         missing: bytes | None = None
-        for _ in range(_MAX_NEEDS):
-            if not isinstance(reply, Need):
-                break
-            try:
-                content = find(reply.hash)
-            except BaseException:
-                self.close()  # the enclave still waits for content
-                raise
-            missing = reply.hash if content is None else missing
-            reply = self._ask(Content(reply.hash, content))
+        try:
+            for _ in range(_MAX_QUESTIONS):
+                match reply:
+                    case Need(wanted):
+                        content = self._found(wanted, find)
+                        missing = wanted if content is None else missing
+                        reply = self._ask(Content(wanted, content))
+                    case Dial(host, port, wait_ms):
+                        reply = self._ask(Dialled(self._dialer.dial(host, port, wait_ms)))
+                    case Carry(data, wait_ms):
+                        reply = self._ask(Carried(*self._dialer.carry(data, wait_ms)))
+                    case HangUp():
+                        self._dialer.hang_up()
+                        reply = self._ask(Carried(b"", is_open=False))
+                    case _:
+                        break
+        finally:
+            self._dialer.hang_up()
         if isinstance(reply, ErrorReply) and reply.code == "content_unavailable" and missing is not None:
             raise ContentUnavailableError(missing)
         return self._expect(ReceiptReply, reply)
@@ -99,6 +122,13 @@ class EnclaveClient:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+    def _found(self, wanted: bytes, find: FindContent) -> bytes | None:
+        try:
+            return find(wanted)
+        except BaseException:
+            self.close()  # the enclave still waits for content
+            raise
 
     def _expect(self, kind: type[_Reply], reply: EnclaveMessage) -> _Reply:
         if isinstance(reply, ErrorReply):

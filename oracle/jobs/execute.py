@@ -30,6 +30,7 @@ from oracle.store.turns import Taken
 from oracle.types.ids import Address, RequestId, hex_of
 from oracle.types.receipt import Receipt
 from oracle.types.request import Request
+from oracle.types.transcript import context_of, encode_transcript
 
 _LOG = logging.getLogger(__name__)
 _US = 1_000  # nanoseconds
@@ -227,7 +228,8 @@ def _serve(dependencies: ExecuteDependencies, item: Taken) -> list[Made]:
         return []
     metrics.observe("execution_seconds", time.monotonic() - asked)
     logs = "\n".join(reply.logs).encode()
-    stored = StoredReceipt(receipt, reply.output, reply.signer, reply.signature, logs)
+    transcript = encode_transcript(reply.transcript) if reply.transcript else b""
+    stored = StoredReceipt(receipt, reply.output, reply.signer, reply.signature, logs, transcript)
     return [(stored, _served(item, started))]
 
 
@@ -239,7 +241,12 @@ def _checked(reply: ReceiptReply, request: Request, payee: Address) -> Receipt:
         EnclaveError: it is for another request or payee, or `reply.signer` did not sign it.
     """
     receipt = Receipt(
-        RequestId(reply.request_id), reply.outcome, keccak256(reply.output), reply.fuel_used, Address(reply.payee)
+        RequestId(reply.request_id),
+        reply.outcome,
+        keccak256(reply.output),
+        reply.fuel_used,
+        Address(reply.payee),
+        context_of(reply.transcript),
     )
     if (receipt.request_id, receipt.payee) != (request.request_id, payee):
         raise EnclaveError("bad_reply", "the enclave's receipt is for another request or another payee")

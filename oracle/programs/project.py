@@ -6,6 +6,9 @@ A program's project: a folder with `adyton-program.toml`, source, and cases unde
     entry = "src/main.js"        # what the compiler begins with; the language's usual place if left out
     capabilities = ["blob"]      # none if left out
 
+    [fetch]                      # if, and only if, capabilities name "fetch": all that a manifest's `fetch` has
+    hosts = ["api.example.com"]  # and methods, calls, bytes, time_ms
+
     [abi]                        # what abi.encode types go in and out; for cases, and to show outputs
     input = ["int256[]"]
     output = ["int256"]
@@ -25,10 +28,11 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
-from oracle.errors import LimitExceededError, ProjectError
+from oracle.errors import EncodingError, LimitExceededError, ProjectError
 from oracle.programs.languages import Language, language
 from oracle.programs.values import check_types
 from oracle.types.program import Capability, Limits, Manifest
+from oracle.types.web import FetchTerms
 
 PROJECT_FILE: Final = "adyton-program.toml"
 BUILD_DIR: Final = "build"
@@ -108,7 +112,7 @@ def load(directory: Path) -> Project:
     if not (root / PROJECT_FILE).is_file():
         raise ProjectError(f"no {PROJECT_FILE} in {directory}: run `adyton new NAME --lang js` to make a project")
     document = read_toml(root / PROJECT_FILE)
-    require_keys(document, {"name", "lang"}, {"entry", "capabilities", "abi", "limits"}, PROJECT_FILE)
+    require_keys(document, {"name", "lang"}, {"entry", "capabilities", "fetch", "abi", "limits"}, PROJECT_FILE)
     of = language(_text(document["lang"], "lang"))
     abi = document.get("abi", {})
     require_keys(abi, set(), {"input", "output"}, "[abi]")
@@ -117,7 +121,9 @@ def load(directory: Path) -> Project:
         name=check_name(_text(document["name"], "name")),
         language=of,
         entry=Path(_text(document.get("entry", of.entry), "entry")),
-        manifest=Manifest(of.engine, _limits(document.get("limits", {})), _capabilities(document)),
+        manifest=Manifest(
+            of.engine, _limits(document.get("limits", {})), _capabilities(document), _fetch_terms(document)
+        ),
         input_types=types_of(abi.get("input", []), "abi.input"),
         output_types=types_of(abi.get("output", []), "abi.output"),
     )
@@ -214,6 +220,17 @@ def _limits(table: object) -> Limits:
         if type(value) is not int or not 1 <= value <= _MAX_LIMIT:
             raise ProjectError(f"limits.{name} must be an integer from 1 to 2^53-1, not {str(value)[:40]}")
     return replace(Limits(), **table)
+
+
+def _fetch_terms(document: Mapping[str, Any]) -> FetchTerms | None:
+    if (Capability.FETCH in document.get("capabilities", [])) != ("fetch" in document):
+        raise ProjectError(f'the capability "fetch" and the table [fetch] belong together in {PROJECT_FILE}')
+    if "fetch" not in document:
+        return None
+    try:
+        return FetchTerms.parse(document["fetch"])
+    except EncodingError as error:
+        raise ProjectError(f"{PROJECT_FILE}: {error}") from error
 
 
 def _capabilities(document: Mapping[str, Any]) -> frozenset[str]:

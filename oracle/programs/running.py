@@ -25,11 +25,13 @@ from oracle.enclave.main import CEILINGS
 from oracle.enclave.outcome import HostError, Result
 from oracle.enclave.protocol import Execute
 from oracle.enclave.sandbox import THREAD_STACK_BYTES, TICK_S, configuration
+from oracle.enclave.web.roots import tls_context
 from oracle.errors import ProjectError
+from oracle.jobs.dialer import Dialer
 from oracle.programs.observing import ObservedJavaScript, ObservedWebAssembly, Trace
 from oracle.types.ids import Address
 from oracle.types.pool import Pool
-from oracle.types.program import Program
+from oracle.types.program import Manifest, Program
 from oracle.types.receipt import Outcome
 from oracle.types.request import Request
 
@@ -90,6 +92,7 @@ class Workbench:
         self._trace = Trace()
         self._executor: Executor | None = None
         self._blobs: frozenset[bytes] = frozenset()
+        self._dialer = Dialer()
         self._compiler = _CompilerOnDemand()
         previous = threading.stack_size(THREAD_STACK_BYTES)
         try:
@@ -111,8 +114,8 @@ class Workbench:
         threading.Thread(target=_tick, args=(engine, self._stopped), daemon=True).start()
         module, addresses, _ = load_javascript(engine)
         javascript = ObservedJavaScript(engine, module, addresses, self._trace)
-        webassembly = ObservedWebAssembly(engine, self._compiler, self._trace)
-        return lambda: Executor(javascript, webassembly, CEILINGS)
+        webassembly, tls = ObservedWebAssembly(engine, self._compiler, self._trace), tls_context()
+        return lambda: Executor(javascript, webassembly, CEILINGS, tls)
 
     def run(
         self,
@@ -130,6 +133,8 @@ class Workbench:
             EncodingError, LimitExceededError: the manifest does not parse.
             ProjectError: the program asks for a blob that is not among `blobs`.
         """
+        if facts is None and Manifest.parse(manifest).fetch is not None:
+            facts = Facts(created_at_s=int(time.time()))  # servers' certificates are judged by it
         order, contents = self._ordered(manifest, code, given, facts or Facts(), blobs)
         self._thread.submit(self._prepare, order, contents).result()
         return self._thread.submit(self._run, order, contents).result()
@@ -173,7 +178,7 @@ class Workbench:
     def _execute(self, order: Execute, contents: Mapping[bytes, bytes]) -> Result:
         assert self._executor is not None
         try:
-            return self._executor.execute(order, order.request.request_id, contents.get)
+            return self._executor.execute(order, order.request.request_id, contents.get, self._dialer)
         except HostError as error:
             raise ProjectError(f"{error}: name its file with --blob, or under `blobs` of the case") from error
 

@@ -108,7 +108,7 @@ def _hold(connection: Connection, items: list[Item], holder: str, until_ms: int)
 
 _RECEIPT = [
     receipts.c[name].label(f"receipt_{name}")
-    for name in ("outcome", "output", "fuel_used", "payee", "signer", "signature", "logs")
+    for name in ("outcome", "output", "fuel_used", "payee", "signer", "signature", "logs", "context", "transcript")
 ]
 
 
@@ -177,6 +177,8 @@ def _item(row: Row[Any]) -> Item:
         keccak256(row.receipt_output),
         row.receipt_fuel_used,
         Address(row.receipt_payee),
+        row.receipt_context,
     )
-    signer, signature = Address(row.receipt_signer), row.receipt_signature
-    return stored_request(row), StoredReceipt(receipt, row.receipt_output, signer, signature, row.receipt_logs)
+    signed = Address(row.receipt_signer), row.receipt_signature
+    stored = StoredReceipt(receipt, row.receipt_output, *signed, row.receipt_logs, row.receipt_transcript)
+    return stored_request(row), stored

@@ -345,6 +345,8 @@ def _receipt_values(stored: StoredReceipt) -> dict[str, object]:
         "signer": stored.signer,
         "signature": stored.signature,
         "logs": stored.logs,
+        "context": receipt.context,
+        "transcript": stored.transcript,
     }
 
 
@@ -387,7 +389,6 @@ def stored_request(row: Row[Any]) -> StoredRequest:
 
 
 def _stored_receipt(row: Row[Any]) -> StoredReceipt:
-    receipt = Receipt(
-        RequestId(row.request_id), Outcome(row.outcome), keccak256(row.output), row.fuel_used, Address(row.payee)
-    )
-    return StoredReceipt(receipt, row.output, Address(row.signer), row.signature, row.logs)
+    ids = RequestId(row.request_id), Outcome(row.outcome), keccak256(row.output)
+    receipt = Receipt(*ids, row.fuel_used, Address(row.payee), row.context)
+    return StoredReceipt(receipt, row.output, Address(row.signer), row.signature, row.logs, row.transcript)

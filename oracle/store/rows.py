@@ -69,6 +69,7 @@ class StoredReceipt:
     signer: Address
     signature: bytes  # 64 bytes, EIP-2098
     logs: bytes = b""
+    transcript: bytes = b""  # of what was fetched, as `oracle.types.transcript` encodes it; empty if nothing was
 
 
 @dataclass(frozen=True, slots=True)

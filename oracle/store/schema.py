@@ -24,7 +24,7 @@ from sqlalchemy import (
     Text,
 )
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 metadata = MetaData()
 
@@ -132,6 +132,8 @@ receipts = Table(
     Column("signer", LargeBinary, nullable=False),
     Column("signature", LargeBinary, nullable=False),
     Column("logs", LargeBinary, nullable=False),
+    Column("context", LargeBinary, nullable=False),  # the receipt's; zero: no transcript
+    Column("transcript", LargeBinary, nullable=False),
 )
 
 enclaves = Table(

@@ -18,6 +18,7 @@ from oracle.crypto.eip712 import word
 from oracle.crypto.hashing import keccak256
 from oracle.errors import EncodingError, LimitExceededError
 from oracle.types.ids import ProgramId
+from oracle.types.web import FetchTerms
 
 MANIFEST_VERSION = 1
 MAX_MANIFEST_BYTES = 4_096
@@ -35,7 +36,9 @@ class Capability:
     """What a program may ask its enclave for beyond its input."""
 
     BLOB = "blob"
-    ALL = frozenset({BLOB})
+    FETCH = "fetch"
+    ALL = frozenset({BLOB, FETCH})
+    USUAL = frozenset({BLOB})  # what a manifest that we fill in names: it takes no terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +68,18 @@ class Manifest:
     engine: Engine
     limits: Limits
     capabilities: frozenset[str] = frozenset()
+    fetch: FetchTerms | None = None  # there if, and only if, the capability is named
 
     def encode(self) -> bytes:
         """The canonical JSON bytes: sorted keys, no white space."""
-        document = {
+        document: dict[str, Any] = {
             "version": MANIFEST_VERSION,
             "engine": self.engine.name.lower(),
             "limits": asdict(self.limits),
             "capabilities": sorted(self.capabilities),
         }
+        if self.fetch is not None:
+            document["fetch"] = self.fetch.encode()
         return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
 
     @classmethod
@@ -88,13 +94,15 @@ class Manifest:
         if len(data) > MAX_MANIFEST_BYTES:
             raise LimitExceededError("manifest size in bytes", MAX_MANIFEST_BYTES, len(data))
         document = _parse_object(data)
-        _require_keys(document, {"version", "engine", "limits", "capabilities"}, "manifest")
+        terms = {"fetch"} if _names_fetch(document) else set()
+        _require_keys(document, {"version", "engine", "limits", "capabilities"} | terms, "manifest")
         if document["version"] != MANIFEST_VERSION or isinstance(document["version"], bool):
             raise EncodingError(f"this manifest's version is {document['version']!r:.40}, not {MANIFEST_VERSION}")
         return cls(
             _engine(document["engine"]),
             _limits(document["limits"]),
             _capabilities(document["capabilities"]),
+            FetchTerms.parse(document["fetch"]) if terms else None,
         )
 
 
@@ -153,6 +161,11 @@ def _limits(value: object) -> Limits:
         if type(limit) is not int or not 1 <= limit <= _MAX_LIMIT:
             raise EncodingError(f"limits.{name} must be an integer from 1 to 2^53-1, not {limit!r:.40}")
     return Limits(**value)
+
+
+def _names_fetch(document: Mapping[str, Any]) -> bool:
+    named = document.get("capabilities")
+    return isinstance(named, list) and Capability.FETCH in named
 
 
 def _capabilities(value: object) -> frozenset[str]:

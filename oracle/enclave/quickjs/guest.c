@@ -17,7 +17,7 @@
 enum kind { NOTHING, TEXT, BYTES, FOREIGN, THREW };
 
 /* In the order of HOST_FUNCTIONS in oracle/enclave/javascript.py. */
-static const char *const HOST_FUNCTIONS[] = {"log", "blob", "take", "keccak256", "encode", "decode", "finish", "fail"};
+static const char *const HOST_FUNCTIONS[] = {"log", "blob", "take", "keccak256", "encode", "decode", "finish", "fail", "fetch"};
 enum { ENCODE = 4, DECODE = 5 };
 
 /* The host's function number `function`. May call back into this module. */

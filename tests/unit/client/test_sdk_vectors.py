@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,12 @@ import pytest
 
 from oracle.attestation.policy import Policy
 from oracle.client import ReceiptDocument, Trust, verify_receipt
+from oracle.client.errors import OtherSignerError, TranscriptMismatchError
+from oracle.client.verification import check_signature
 from oracle.errors import AdytonError
 from oracle.types.ids import Address, MeasurementId
 from oracle.types.receipt import batch_digest
+from oracle.types.transcript import Fetched, context_of
 
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "sdk.json").read_text())
 DOCUMENTS = VECTORS["documents"]
@@ -76,3 +80,18 @@ def test_document_parsed_and_written_is_the_same(name):
     document = ReceiptDocument.parse(DOCUMENTS[name]["document"])
     assert json.loads(document.json()) == DOCUMENTS[name]["document"]
     assert ReceiptDocument.parse(document.json().encode()) == document
+
+
+FETCHED = Fetched("https://prices.example/", "GET", bytes(32), 200, bytes(32), bytes(32), 1)
+
+
+def test_document_with_a_transcript_is_read_written_and_checked():
+    """F5: another transcript than the committed one is refused, before anybody asks about the signer."""
+    document = ReceiptDocument.parse({**DOCUMENTS["single"]["document"], "transcript": [FETCHED.document()]})
+    assert ReceiptDocument.parse(document.json()) == document
+    request = document.request
+    with pytest.raises(TranscriptMismatchError):
+        check_signature(document, request.chain_id, request.coprocessor)
+    committed = replace(document, receipt=replace(document.receipt, context=context_of([FETCHED])))
+    with pytest.raises(OtherSignerError):
+        check_signature(committed, request.chain_id, request.coprocessor)

@@ -8,6 +8,7 @@ import pytest
 
 from oracle.enclave.compiler import Compiler
 from tests.unit.enclave.machine import Machine
+from tests.web import Net
 
 
 @pytest.fixture(scope="session")
@@ -22,4 +23,5 @@ def machine(shared_machine: Machine) -> Machine:
     """The session's machine, with caches as other tests left them and no contents."""
     shared_machine.contents.clear()
     shared_machine.asked.clear()
+    shared_machine.pipe = Net().dialer()
     return shared_machine

@@ -18,11 +18,15 @@ from oracle.enclave.main import CEILINGS, watch
 from oracle.enclave.outcome import Result
 from oracle.enclave.protocol import Execute
 from oracle.enclave.sandbox import THREAD_STACK_BYTES, configuration
+from oracle.enclave.web.pipe import Pipe
+from oracle.enclave.web.roots import tls_context
 from oracle.enclave.webassembly import WebAssembly
 from oracle.types.ids import Address
 from oracle.types.pool import Pool
-from oracle.types.program import Engine, Limits, Manifest, Program
+from oracle.types.program import Capability, Engine, Limits, Manifest, Program
 from oracle.types.request import Request
+from oracle.types.web import FetchTerms
+from tests.web import AUTHORITY, Net
 
 DEFAULT_LIMITS = Limits()
 FREE_POOL = Pool(Address(bytes(20)), 0, 0, 0)
@@ -37,6 +41,7 @@ class Machine:
     compiler: Compiler
     contents: dict[bytes, bytes] = field(default_factory=dict)
     asked: list[bytes] = field(default_factory=list)
+    pipe: Pipe = field(default_factory=lambda: Net().dialer())
 
     def __post_init__(self) -> None:
         previous = threading.stack_size(THREAD_STACK_BYTES)
@@ -53,7 +58,8 @@ class Machine:
         def fresh() -> Executor:
             module, addresses, _ = load_javascript(self.engine)
             javascript = JavaScript(self.engine, module, addresses)
-            return Executor(javascript, WebAssembly(self.engine, self.compiler), CEILINGS)
+            tls = tls_context(AUTHORITY.roots_file())
+            return Executor(javascript, WebAssembly(self.engine, self.compiler), CEILINGS, tls)
 
         self.executor: Executor = self._thread.submit(fresh).result()
 
@@ -70,12 +76,14 @@ class Machine:
         engine: Engine = Engine.JS,
         limits: Limits = DEFAULT_LIMITS,
         capabilities: frozenset[str] = frozenset(),
+        fetch: FetchTerms | None = None,
         manifest: bytes | None = None,
         pool: Pool = FREE_POOL,
         **changes: Any,
     ) -> Execute:
         """The order to run `code` on `data`."""
-        encoded = manifest if manifest is not None else Manifest(engine, limits, capabilities).encode()
+        named = capabilities | {Capability.FETCH} if fetch else capabilities
+        encoded = manifest if manifest is not None else Manifest(engine, limits, named, fetch).encode()
         program = Program(engine, self.publish(encoded), self.publish(code))
         terms = {
             "nonce": 7,
@@ -96,7 +104,7 @@ class Machine:
             self.asked.append(content_hash)
             return self.contents.get(content_hash)
 
-        return self._thread.submit(self.executor.execute, order, order.request.request_id, ask).result()
+        return self._thread.submit(self.executor.execute, order, order.request.request_id, ask, self.pipe).result()
 
     def js(self, source: str, data: bytes = b"", **options: Any) -> Result:
         """Run a JavaScript program."""

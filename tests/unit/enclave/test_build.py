@@ -60,7 +60,7 @@ def test_build_other_quickjs_is_refused(tmp_path: Path) -> None:
 
 def test_build_prelude_that_throws_is_refused(built: Path) -> None:
     with pytest.raises(ConfigurationError, match="nope is not defined"):
-        build.bake(build.QUICKJS.read_bytes(), {"prelude.js": b"nope", "abi.js": b""})
+        build.bake(build.QUICKJS.read_bytes(), dict.fromkeys(("abi.js", "fetch.js"), b"") | {"prelude.js": b"nope"})
 
 
 def test_load_as_built_uses_the_native_code(directory: Path, engine: wasmtime.Engine) -> None:

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from oracle.enclave.measurement import PACKAGE, measure, measured_files
+from oracle.enclave.web.roots import ROOTS, tls_context
 from oracle.errors import ConfigurationError
+from tests.web import AUTHORITY
 
 FORBIDDEN = {"celery", "kombu", "web3", "eth_account", "eth_abi", "sqlalchemy", "httpx", "requests", "click", "rich"}
 FORBIDDEN |= {"http.server", "aiohttp", "uvicorn", "websockets", "redis", "asyncio"}
@@ -33,6 +35,8 @@ def test_import_of_the_enclave_loads_only_allowed_third_parties() -> None:
         "oracle",
         "wasmtime",
         "cbor2",
+        "certifi",
+        "h11",
         "_cbor2",
         "coincurve",
         "sha3",
@@ -79,9 +83,23 @@ def test_measure_lock_inside_the_package_as_in_a_wheel_is_the_same(copy: Path) -
 
 @pytest.mark.parametrize("name", sorted(measured_files()))
 def test_measure_one_byte_changed_in_any_file_is_another(copy: Path, name: str) -> None:
-    file = measured_files(copy)[name]
+    roots = Path(shutil.copy(ROOTS, copy.parent / "roots.pem"))
+    file = measured_files(copy, roots)[name]
     file.write_bytes(file.read_bytes() + b" ")
-    assert measure(copy) != measure()
+    assert measure(copy, roots) != measure()
+
+
+def test_measure_other_roots_are_another(tmp_path: Path) -> None:
+    assert measure(roots=Path(shutil.copy(ROOTS, tmp_path / "elsewhere.pem"))) == measure()
+    assert measure(roots=AUTHORITY.roots_file()) != measure()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no certificate", b"\xff"])
+def test_tls_context_file_without_roots_is_a_configuration_error(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "roots.pem").write_bytes(content)
+    with pytest.raises(ConfigurationError):
+        tls_context(tmp_path / "roots.pem")
 
 
 def test_measure_added_module_is_another(copy: Path) -> None:

@@ -17,12 +17,17 @@ from oracle.enclave.protocol import (
     MAX_FRAME_BYTES,
     Attest,
     BatchSignature,
+    Carried,
+    Carry,
     Content,
     Describe,
     Description,
+    Dial,
+    Dialled,
     EnclaveMessage,
     ErrorReply,
     Execute,
+    HangUp,
     HostMessage,
     Need,
     Quote,
@@ -41,23 +46,30 @@ from oracle.types.ids import Address, PoolId, ProgramId, RequestId
 from oracle.types.program import Engine, Limits
 from oracle.types.receipt import Outcome, Receipt
 from oracle.types.request import Request
+from oracle.types.transcript import Fetched
 
 A20, B32, S64 = Address(bytes(range(20))), bytes(range(32)), bytes(range(64))
 REQUEST = Request(2**255, A20, A20, ProgramId(B32), PoolId(B32), B32, 2**64 - 1, 1, 2, 3, 4)
 SIGNED = SignedReceipt.of(Receipt(RequestId(B32), Outcome.KILLED, B32, 2**64 - 1, A20), S64)
+FETCHED = Fetched("https://prices.example/", "GET", B32, 200, B32, B32, 2**64 - 1)
 HOST_MESSAGES: list[HostMessage] = [
     Describe(),
     Attest(31337, A20, A20, B32),
     Execute(REQUEST, Engine.WASM, B32, B32, b"input", A20),
     Content(B32, b"content"),
     Content(B32, None),
+    Dialled("no route"),
+    Carried(b"bytes", is_open=True),
     SignBatch(1, A20, (SIGNED, SIGNED)),
 ]
 ENCLAVE_MESSAGES: list[EnclaveMessage] = [
     Description(A20, B32, B32, "simulated", ("js", "wasm"), Limits()),
     Quote(b"quote"),
     Need(B32),
-    ReceiptReply(B32, Outcome.COMPLETED, b"output", 5, A20, A20, S64, ("line", "zweite Zeile ü")),
+    Dial("prices.example", 443, 1_000),
+    Carry(b"bytes", 1_000),
+    HangUp(),
+    ReceiptReply(B32, Outcome.COMPLETED, b"output", 5, A20, A20, S64, ("line", "zweite Zeile ü"), (FETCHED, FETCHED)),
     BatchSignature(A20, S64),
     ErrorReply("internal", "message"),
 ]
@@ -115,11 +127,11 @@ def _changed(message: HostMessage, **changes: object) -> bytes:
         cbor2.dumps([1]),
         encode(Describe()) + b"\x00",
         encode(Describe())[:-1],
-        cbor2.dumps({"v": 2, "op": "describe"}),
+        cbor2.dumps({"v": 3, "op": "describe"}),
         cbor2.dumps({"v": True, "op": "describe"}),
-        cbor2.dumps({"v": 1, "op": "receipt"}),
-        cbor2.dumps({"v": 1, "op": ["describe"]}),
-        cbor2.dumps({"v": 1, "op": "describe", "more": 1}),
+        cbor2.dumps({"v": 2, "op": "receipt"}),
+        cbor2.dumps({"v": 2, "op": ["describe"]}),
+        cbor2.dumps({"v": 2, "op": "describe", "more": 1}),
         _changed(Attest(1, A20, A20, B32), registry=...),
         _changed(Attest(1, A20, A20, B32), registry=bytes(21)),
         _changed(Attest(1, A20, A20, B32), registry="0x" + "00" * 20),

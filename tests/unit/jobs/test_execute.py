@@ -11,6 +11,7 @@ import pytest
 
 from oracle import metrics
 from oracle.crypto.ecdsa import SigningKey
+from oracle.crypto.hashing import keccak256
 from oracle.enclave.protocol import Description, Execute, ReceiptReply
 from oracle.errors import RetryableError
 from oracle.jobs.execute import keep_holding, release, work
@@ -19,6 +20,7 @@ from oracle.jobs.sweep import sweep
 from oracle.log import JsonFormatter
 from oracle.store.rows import RequestState
 from oracle.types.ids import Address, hex_of
+from oracle.types.transcript import Fetched, context_of, parse_transcript
 from tests.fakes import FakeEnclave
 from tests.unit.jobs.conftest import CODE, MANIFEST, PROGRAM, RELAY, Bench
 
@@ -140,6 +142,37 @@ class Liar(FakeEnclave):
 def test_execute_receipt_that_is_not_what_was_signed_is_not_stored(bench: Bench, changes: dict[str, object]) -> None:
     """P8: what the enclave says is checked against what it signed."""
     bench.enclave = Liar(**changes)
+    request_id = bench.ask()
+    work(bench.execute)
+    assert bench.state(request_id) is RequestState.FAILED
+    assert bench.store.requests.receipt(request_id) is None
+
+
+FETCHED = Fetched("https://prices.example/", "GET", bytes(32), 200, keccak256(b"1.25"), bytes(32), 1)
+
+
+def test_execute_transcript_is_stored_with_the_receipt_that_commits_to_it(bench: Bench) -> None:
+    """F5."""
+    bench.enclave = FakeEnclave(transcript=(FETCHED, FETCHED))
+    request_id = bench.ask()
+    work(bench.execute)
+    stored = bench.store.requests.receipt(request_id)
+    assert stored is not None
+    assert parse_transcript(stored.transcript) == (FETCHED, FETCHED)
+    assert stored.receipt.context == context_of((FETCHED, FETCHED))
+
+
+@pytest.mark.parametrize("transcript", [(), (FETCHED, FETCHED), (replace(FETCHED, status=201),)])
+def test_execute_transcript_that_is_not_what_was_signed_is_not_stored(
+    bench: Bench, transcript: tuple[Fetched, ...]
+) -> None:
+    """F5, P8."""
+
+    class Forgetful(FakeEnclave):
+        def execute(self, message: Execute, find: FindContent) -> ReceiptReply:
+            return replace(super().execute(message, find), transcript=transcript)
+
+    bench.enclave = Forgetful(transcript=(FETCHED,))
     request_id = bench.ask()
     work(bench.execute)
     assert bench.state(request_id) is RequestState.FAILED

@@ -8,12 +8,13 @@ from hypothesis import strategies as st
 
 from oracle.errors import EncodingError, InvalidInputError, LimitExceededError
 from oracle.types.program import Capability, Engine, Limits, Manifest, Program
+from oracle.types.web import FetchTerms
 
 MANIFEST = Manifest(Engine.JS, Limits(), frozenset({Capability.BLOB}))
 
 
-def edited(**changes):
-    document = json.loads(MANIFEST.encode())
+def edited(manifest=MANIFEST, **changes):
+    document = json.loads(manifest.encode())
     for path, value in changes.items():
         table = document
         *parents, last = path.split("__")
@@ -28,6 +29,72 @@ def edited(**changes):
 
 def test_parse_own_encoding_gives_the_manifest_back():
     assert Manifest.parse(MANIFEST.encode()) == MANIFEST
+
+
+def test_encode_without_fetch_is_as_it_always_was():
+    assert Manifest(Engine.WASM, Limits(), frozenset({Capability.BLOB})).encode() == (
+        b'{"capabilities":["blob"],"engine":"wasm","limits":{"fuel":10000000000,"input_bytes":65536,"log_bytes":16384,'
+        b'"memory_bytes":67108864,"output_bytes":16384,"stack_bytes":262144,"wall_time_ms":10000},"version":1}'
+    )
+
+
+FETCHING = Manifest(
+    Engine.JS, Limits(), frozenset({Capability.FETCH}), FetchTerms(("a.example", "b.example:8443"), ("GET", "POST"))
+)
+
+
+def test_parse_manifest_with_fetch_gives_it_back():
+    assert Manifest.parse(FETCHING.encode()) == FETCHING
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"capabilities": []},
+        {"fetch": None},
+        {"fetch": []},
+        {"fetch__hosts": []},
+        {"fetch__hosts": "a.example"},
+        {"fetch__hosts": ["a.example", "a.example"]},
+        {"fetch__hosts": [f"h{number}.example" for number in range(33)]},
+        {"fetch__hosts": ["A.example"]},
+        {"fetch__hosts": ["*.example"]},
+        {"fetch__hosts": ["https://a.example"]},
+        {"fetch__hosts": ["a.example/"]},
+        {"fetch__hosts": ["a.example:443"]},
+        {"fetch__hosts": ["a.example:22"]},
+        {"fetch__hosts": ["a.example:65536"]},
+        {"fetch__hosts": ["a.example:08443"]},
+        {"fetch__hosts": ["a.example."]},
+        {"fetch__hosts": ["localhost"]},
+        {"fetch__hosts": ["127.0.0.1"]},
+        {"fetch__hosts": ["127.1"]},
+        {"fetch__hosts": ["0x7f.0x1"]},
+        {"fetch__hosts": ["[::1]"]},
+        {"fetch__hosts": ["::1"]},
+        {"fetch__hosts": ["xn--é.example"]},
+        {"fetch__hosts": [1]},
+        {"fetch__methods": []},
+        {"fetch__methods": ["get"]},
+        {"fetch__methods": ["CONNECT"]},
+        {"fetch__calls": 0},
+        {"fetch__calls": 33},
+        {"fetch__calls": True},
+        {"fetch__bytes": 2**40},
+        {"fetch__bytes": 1.5},
+        {"fetch__time_ms": 30_001},
+        {"fetch__time_ms": None},
+        {"fetch__retries": 1},
+    ],
+)
+def test_parse_fetch_section_out_of_order_gives_encoding_error(changes):
+    with pytest.raises(EncodingError):
+        Manifest.parse(edited(FETCHING, **changes))
+
+
+def test_parse_fetch_section_without_the_capability_gives_encoding_error():
+    with pytest.raises(EncodingError):
+        Manifest.parse(edited(MANIFEST, fetch=FETCHING.fetch.encode()))
 
 
 @given(data=st.binary(max_size=200))

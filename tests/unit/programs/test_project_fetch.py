@@ -1,0 +1,42 @@
+"""The table [fetch] of a project becomes the manifest's section, and nothing else does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from oracle.errors import ProjectError
+from oracle.programs.project import PROJECT_FILE, load
+from oracle.types.program import Manifest
+from oracle.types.web import FetchTerms
+
+HEAD = 'name = "price"\nlang = "js"\nentry = "main.js"\n'
+TABLE = '[fetch]\nhosts = ["a.example"]\nmethods = ["GET"]\ncalls = 1\nbytes = 1000\ntime_ms = 1000\n'
+
+
+def project(directory: Path, text: str) -> Path:
+    (directory / "main.js").write_text("function main() {}")
+    (directory / PROJECT_FILE).write_text(HEAD + text)
+    return directory
+
+
+def test_load_project_that_fetches_has_the_terms_in_its_manifest(tmp_path: Path) -> None:
+    manifest = load(project(tmp_path, 'capabilities = ["fetch"]\n' + TABLE)).manifest
+    assert manifest.fetch == FetchTerms(("a.example",), ("GET",), 1, 1_000, 1_000)
+    assert Manifest.parse(manifest.encode()) == manifest
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        TABLE,
+        'capabilities = ["fetch"]\n',
+        'capabilities = ["fetch"]\n' + TABLE.replace("a.example", "127.0.0.1"),
+        'capabilities = ["fetch"]\nfetch = 1\n',
+        "capabilities = 1\n" + TABLE,
+    ],
+)
+def test_load_project_whose_table_and_capability_do_not_belong_together_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ProjectError):
+        load(project(tmp_path, text))
