@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,11 @@ def build(directory: Path, *, as_json: bool) -> None:
 @click.option("--returns", "returned", multiple=True, metavar="TYPE", help="How to decode the output; again for more. Default: the project's [abi].")  # fmt: skip  # noqa: E501
 @click.option("--manifest", "manifest_file", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="For a FILE: its manifest instead of the default one.")  # fmt: skip  # noqa: E501
 @click.option("--blob", "blobs", multiple=True, type=click.Path(path_type=Path, dir_okay=False, exists=True), help="A file that the program may read by its hash; again for more.")  # fmt: skip  # noqa: E501
-@click.option("--created-at", type=click.IntRange(0, 2**31 - 1), default=DEFAULT_CREATED_AT_S, show_default=True, help="The request's time, unix seconds.")  # fmt: skip  # noqa: E501
+@click.option(
+    "--created-at",
+    type=click.IntRange(0, 2**31 - 1),
+    help=f"The request's time, unix seconds. Default: {DEFAULT_CREATED_AT_S}; now, for a program that fetches.",
+)
 @click.option("--nonce", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True, help="Another one is another request: other random numbers.")  # fmt: skip  # noqa: E501
 @click.option("--pool-id", metavar="ID", help="Whose prices to reckon with. Default: the setting, if there is one.")
 @click.option("--trace", "is_traced", is_flag=True, help="List every call of the host, in order.")
@@ -96,7 +101,7 @@ def run(
     returned: tuple[str, ...],
     manifest_file: Path | None,
     blobs: tuple[Path, ...],
-    created_at: int,
+    created_at: int | None,
     nonce: int,
     pool_id: str | None,
     *,
@@ -115,7 +120,7 @@ def run(
     contents = tuple(read_blob(blob) for blob in blobs)
     parsed, pool = Manifest.parse(manifest), _pool(context, pool_id)
     with Workbench() as bench:
-        done = bench.run(manifest, code, given, facts=Facts(created_at, nonce), blobs=contents)
+        done = bench.run(manifest, code, given, facts=_facts(parsed, created_at, nonce), blobs=contents)
     if as_json:
         print_json(run_as_json(done, parsed, types, pool))
     else:
@@ -180,6 +185,13 @@ def _input(input_hex: str | None, text: str | None, file: Path | None, typed: tu
     if input_hex is not None:
         return parse_bytes(input_hex, "--input")
     return text.encode() if text is not None else file.read_bytes() if file is not None else b""
+
+
+def _facts(manifest: Manifest, created_at_s: int | None, nonce: int) -> Facts:
+    """Servers' certificates are judged by the request's time, so what fetches needs the present one."""
+    if created_at_s is None:
+        created_at_s = DEFAULT_CREATED_AT_S if manifest.fetch is None else int(time.time())
+    return Facts(created_at_s, nonce)
 
 
 def _json_value(kind: str, text: str) -> Any:

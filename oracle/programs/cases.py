@@ -19,6 +19,7 @@ JSON has the same names: `{"case": [{…}]}`. `check` says what is wrong with a 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -161,7 +162,7 @@ def _case(project: Project, blobs: tuple[Path, ...], table: object, what: str) -
             name=printable(str(table.get("name", what))[:200]),
             given=_bytes(table, _INPUT, input_types) or b"",
             blobs=blobs,
-            facts=_facts(table.get("request", {})),
+            facts=_facts(project, table.get("request", {})),
             outcome=_outcome(table.get("outcome", Outcome.COMPLETED.name)),
             output=_bytes(table, _OUTPUT, output_types),
             output_types=output_types,
@@ -218,10 +219,13 @@ def _outcome(name: object) -> Outcome:
     return Outcome[name]
 
 
-def _facts(table: object) -> Facts:
+def _facts(project: Project, table: object) -> Facts:
     require_keys(table, set(), set(_FACTS), "request")
     assert isinstance(table, dict)
     for name, value in table.items():
         if type(value) is not int or not 0 <= value < 1 << _FACT_BITS[name]:
             raise ProjectError(f"request.{name} must be an integer below 2^{_FACT_BITS[name]}")
-    return Facts(**{_FACTS[name]: value for name, value in table.items()})
+    given = {_FACTS[name]: value for name, value in table.items()}
+    if project.manifest.fetch is not None:  # servers' certificates are judged by it
+        given.setdefault("created_at_s", int(time.time()))
+    return Facts(**given)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
 from oracle.errors import ProjectError
+from oracle.programs.cases import load_cases
 from oracle.programs.project import PROJECT_FILE, load
 from oracle.types.program import Manifest
 from oracle.types.web import FetchTerms
@@ -40,3 +42,12 @@ def test_load_project_that_fetches_has_the_terms_in_its_manifest(tmp_path: Path)
 def test_load_project_whose_table_and_capability_do_not_belong_together_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(ProjectError):
         load(project(tmp_path, text))
+
+
+def test_cases_of_a_program_that_fetches_are_of_the_present(tmp_path: Path) -> None:
+    made = load(project(tmp_path, 'capabilities = ["fetch"]\n' + TABLE))
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "cases.toml").write_text("[[case]]\n[[case]]\nrequest = { created_at = 5 }\n")
+    now, told = (case.facts.created_at_s for case in load_cases(made))
+    assert abs(now - time.time()) < 60
+    assert told == 5

@@ -44,6 +44,46 @@ declare const hex: {
   decode(text: string): Uint8Array;
 };
 
+/** HTTPS, inside `main`; needs the capability "fetch" and the table [fetch] of adyton-program.toml. */
+declare function fetch(
+  url: string,
+  options?: {
+    method?: string;
+    headers?: Headers | Iterable<readonly [string, string]> | Record<string, string>;
+    body?: string | ArrayBuffer | ArrayBufferView;
+    redirect?: "follow" | "error" | "manual";
+  },
+): Promise<Response>;
+
+declare class Headers {
+  constructor(init?: Headers | Iterable<readonly [string, string]> | Record<string, string>);
+  append(name: string, value: string): void;
+  set(name: string, value: string): void;
+  delete(name: string): void;
+  get(name: string): string | null;
+  has(name: string): boolean;
+  getSetCookie(): string[];
+  entries(): IterableIterator<[string, string]>;
+  keys(): IterableIterator<string>;
+  values(): IterableIterator<string>;
+  [Symbol.iterator](): IterableIterator<[string, string]>;
+}
+
+declare class Response {
+  readonly status: number;
+  readonly statusText: string;
+  readonly ok: boolean;
+  readonly url: string;
+  readonly redirected: boolean;
+  readonly headers: Headers;
+  readonly bodyUsed: boolean;
+  bytes(): Promise<Uint8Array>;
+  arrayBuffer(): Promise<ArrayBuffer>;
+  text(): Promise<string>;
+  json(): Promise<any>;
+  clone(): Response;
+}
+
 declare const console: Record<"log" | "info" | "warn" | "error" | "debug", (...values: unknown[]) => void>;
 
 declare class TextEncoder {
