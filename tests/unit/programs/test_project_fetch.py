@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from oracle.errors import ProjectError
+from oracle.programs.building import build
 from oracle.programs.cases import load_cases
-from oracle.programs.project import PROJECT_FILE, load
+from oracle.programs.project import PROJECT_FILE, Project, load
+from oracle.programs.running import Workbench
 from oracle.types.program import Manifest
 from oracle.types.web import FetchTerms
 
@@ -51,3 +55,37 @@ def test_cases_of_a_program_that_fetches_are_of_the_present(tmp_path: Path) -> N
     now, told = (case.facts.created_at_s for case in load_cases(made))
     assert abs(now - time.time()) < 60
     assert told == 5
+
+
+@pytest.mark.parametrize(
+    ("lang", "source"),
+    [
+        (
+            "c",
+            """#include "adyton.h"
+ADYTON_RUN {
+  adyton_bytes answer;
+  adyton_fetch("GET https://other.example/ follow", (adyton_bytes){0}, &answer);
+  adyton_output(answer.at, answer.size);
+}""",
+        ),
+        (
+            "zig",
+            """const adyton = @import("adyton");
+export fn run() void {
+    adyton.output(adyton.fetch("GET https://other.example/ follow", "").body);
+}""",
+        ),
+    ],
+)
+def test_sdk_fetch_of_a_host_that_is_not_named_says_why(
+    lang: str, source: str, make_project: Callable[[str], Project], bench: Workbench
+) -> None:
+    made = make_project(lang)
+    file = made.root / PROJECT_FILE
+    file.write_text(re.sub("capabilities = .*", 'capabilities = ["fetch"]', file.read_text()) + TABLE)
+    (made.root / made.entry).write_text(source)
+    built = build(load(made.root))
+    run = bench.run(built.manifest, built.code, b"")
+    assert b"other.example" in run.output
+    assert next(iter(run.trace.counts)) == "fetch"

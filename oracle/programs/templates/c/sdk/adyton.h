@@ -35,6 +35,9 @@ ADYTON_IMPORT("fact") int32_t adyton_fact(uint32_t number, void *to);  // the fa
 ADYTON_IMPORT("blob_size") uint64_t adyton_blob_size(const uint8_t hash[32]);  // needs the capability "blob"
 ADYTON_IMPORT("blob_read") uint32_t adyton_blob_read(const uint8_t hash[32], void *to, uint32_t offset, uint32_t size);
 ADYTON_IMPORT("keccak256") void adyton_keccak256(const void *at, size_t size, uint8_t to[32]);
+ADYTON_IMPORT("fetch") uint32_t adyton_host_fetch(const void *head, size_t head_size, const void *body, size_t body_size);
+ADYTON_IMPORT("fetch_size") uint32_t adyton_host_fetch_size(uint32_t part);
+ADYTON_IMPORT("fetch_read") uint32_t adyton_host_fetch_read(uint32_t part, void *to, uint32_t offset, uint32_t size);
 ADYTON_IMPORT("fail") _Noreturn void adyton_host_fail(const void *at, size_t size);
 
 enum {  // for adyton_fact
@@ -70,6 +73,19 @@ static inline adyton_bytes adyton_blob(const uint8_t hash[32]) {
   uint8_t *at = adyton_allocate(size);
   adyton_blob_read(hash, at, 0, size);
   return (adyton_bytes){at, size};
+}
+
+// HTTPS; needs the capability "fetch". `head` is "GET https://host/path follow", then a line "name: value" per header.
+// The status; 0 if there was no answer, and then `answer` says why. `answer` may be NULL.
+static inline uint32_t adyton_fetch(const char *head, adyton_bytes body, adyton_bytes *answer) {
+  uint32_t status = adyton_host_fetch(head, strlen(head), body.at, body.size);
+  if (answer) {
+    uint32_t size = adyton_host_fetch_size(0);
+    uint8_t *at = adyton_allocate(size);
+    adyton_host_fetch_read(0, at, 0, size);
+    *answer = (adyton_bytes){at, size};
+  }
+  return status;
 }
 
 // -- numbers of 256 bits ----------------------------------------------------------------------------------------------

@@ -22,6 +22,9 @@ const host = struct {
     extern "adyton" fn blob_size(hash: *const [32]u8) u64;
     extern "adyton" fn blob_read(hash: *const [32]u8, to: [*]u8, offset: u32, size: u32) u32;
     extern "adyton" fn keccak256(at: [*]const u8, size: usize, to: *[32]u8) void;
+    extern "adyton" fn fetch(head: [*]const u8, head_size: usize, body: [*]const u8, body_size: usize) u32;
+    extern "adyton" fn fetch_size(part: u32) u32;
+    extern "adyton" fn fetch_read(part: u32, to: [*]u8, offset: u32, size: u32) u32;
     extern "adyton" fn fail(at: [*]const u8, size: usize) noreturn;
 };
 
@@ -67,6 +70,17 @@ pub fn blob(hash: [32]u8) []const u8 {
     const data = allocate(u8, @intCast(host.blob_size(&hash)));
     _ = host.blob_read(&hash, data.ptr, 0, data.len);
     return data;
+}
+
+/// What a server answered. `status` is 0 if there was no answer, and then `body` says why.
+pub const Answer = struct { status: u32, body: []const u8 };
+
+/// HTTPS; needs the capability "fetch". `head` is "GET https://host/path follow", then a line "name: value" per header.
+pub fn fetch(head: []const u8, body: []const u8) Answer {
+    const status = host.fetch(head.ptr, head.len, body.ptr, body.len);
+    const data = allocate(u8, host.fetch_size(0));
+    _ = host.fetch_read(0, data.ptr, 0, data.len);
+    return .{ .status = status, .body = data };
 }
 
 /// Facts of the request by number, as in docs/PROGRAMS.md.
