@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import socket
 import ssl
 import tempfile
@@ -70,6 +71,7 @@ class Authority:
         """A PEM file with this authority alone."""
         with tempfile.NamedTemporaryFile(prefix="adyton-roots-", suffix=".pem", delete=False) as file:
             file.write(self.certificate.public_bytes(Encoding.PEM))
+        atexit.register(Path(file.name).unlink, missing_ok=True)
         return Path(file.name)
 
     def identity(self, host: str = HOST, first_s: int = -86_400, last_s: int = 86_400) -> tuple[ssl.SSLContext, bytes]:
