@@ -25,7 +25,7 @@ from pathlib import Path
 
 from toolchain import BIN, ROOT, UV_VENV, VENV, say_on_stderr, set_up
 
-ENCLAVE = ("cbor2", "coincurve", "cryptography", "safe-pysha3", "wasmtime")
+ENCLAVE = ("cbor2", "coincurve", "cryptography", "h11", "safe-pysha3", "wasmtime")
 QUOTERS = {"nitro": ("aws-nsm-interface",), "dstack": ("dstack-sdk",)}
 NOT_OF_THE_PACKAGE = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json", "uv_build.json")
 MADE_AT_S = 1
@@ -76,8 +76,9 @@ def copy_measured(out: Path) -> str:
     from oracle.enclave.engine_files import ENGINE_DIR  # noqa: PLC0415  # of the tree that is laid out, once set up
     from oracle.enclave.measurement import measure, measured_files  # noqa: PLC0415
 
-    lock = "requirements.lock"
-    files = {out / (name if name == lock else f"oracle/{name}"): path for name, path in measured_files().items()}
+    lock, measured = "requirements.lock", measured_files()
+    measured["enclave/web/roots.pem"] = measured.pop("roots.pem")
+    files = {out / (name if name == lock else f"oracle/{name}"): path for name, path in measured.items()}
     files |= {out / "oracle" / "enclave" / "engine" / path.name: path for path in ENGINE_DIR.iterdir()}
     for target, source in files.items():
         target.parent.mkdir(parents=True, exist_ok=True)

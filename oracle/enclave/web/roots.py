@@ -1,7 +1,8 @@
 """
 Whom the enclave believes about names on the web: the certificate authorities of one file, which is measured.
 
-The file is that of the locked package `certifi`, Mozilla's list. Another one (`--roots`) makes another measurement.
+The file is Mozilla's list as the locked package `certifi` has it, kept here because machines exist that add their own
+authorities to every certifi they find. Another one (`--roots`) makes another measurement.
 """
 
 from __future__ import annotations
@@ -11,11 +12,9 @@ import ssl
 from pathlib import Path
 from typing import Final
 
-import certifi
-
 from oracle.errors import ConfigurationError
 
-ROOTS: Final = Path(certifi.where())
+ROOTS: Final = Path(__file__).parent / "roots.pem"
 _NO_CHECK_TIME: Final = 0x20_0000  # X509_V_FLAG_NO_CHECK_TIME: validity is checked in `tls`, at a time that we choose
 _PROTOCOL: Final = "http/1.1"
 
