@@ -242,7 +242,7 @@ class FakeEnclave:
         data = report_data(chain_id, registry, Address(self.key.address), b"\x05" * 32, operator, anchor_block_hash)
         return PKI.quote(QuoteKind.SGX_V3, data, BUILD)
 
-    def execute(self, message: Execute, find: FindContent) -> ReceiptReply:
+    def execute(self, message: Execute, find: FindContent, then: Execute | None = None) -> ReceiptReply:
         for needed in (message.manifest_hash, message.code_hash, *self.needs):
             content = find(needed)
             if content is None:

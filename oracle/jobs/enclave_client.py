@@ -71,6 +71,7 @@ class EnclaveClient:
         self._reply_timeout_s = reply_timeout_s
         self._connect_within_s = connect_within_s
         self._connection: socket.socket | None = None
+        self._ahead: HostMessage | None = None  # sent already; its answer was not read yet
 
     def describe(self) -> Description:
         """Its keys and what it can do."""
@@ -84,9 +85,11 @@ class EnclaveClient:
         """One signature over several receipts of its own."""
         return self._expect(BatchSignature, self._ask(SignBatch(chain_id, coprocessor, receipts)))
 
-    def execute(self, message: Execute, find: FindContent) -> ReceiptReply:
+    def execute(self, message: Execute, find: FindContent, then: Execute | None = None) -> ReceiptReply:
         """
         A signed receipt; the caller must check that it is for this request and by this enclave.
+
+        The enclave begins with `then` while the caller does that: what is executed next, given as the same object.
 
         Raises:
             EnclaveUnreachableError: no answer; nothing is known about the request.
@@ -113,6 +116,8 @@ class EnclaveClient:
                         break
         finally:
             self._dialer.hang_up()
+        if then is not None:
+            self._send_ahead(then)
         if isinstance(reply, ErrorReply) and reply.code == "content_unavailable" and missing is not None:
             raise ContentUnavailableError(missing)
         return self._expect(ReceiptReply, reply)
@@ -122,6 +127,7 @@ class EnclaveClient:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+        self._ahead = None
 
     def _found(self, wanted: bytes, find: FindContent) -> bytes | None:
         try:
@@ -139,10 +145,14 @@ class EnclaveClient:
         return reply
 
     def _ask(self, message: HostMessage) -> EnclaveMessage:
-        """One message out, one in."""
+        """One message out, unless it is out already, and one in."""
+        if self._ahead is not None and self._ahead is not message:
+            self.close()  # nobody will read that answer
         connection = self._connected()
         try:
-            write_frame(connection, encode(message))
+            if self._ahead is None:
+                write_frame(connection, encode(message))
+            self._ahead = None
             return parse_enclave_message(read_frame(connection))
         except (OSError, EOFError) as error:
             self.close()
@@ -153,8 +163,17 @@ class EnclaveClient:
                 "bad_reply", f"the enclave at {self._path} does not speak our protocol: {error}"
             ) from error
 
+    def _send_ahead(self, message: HostMessage) -> None:
+        if self._connection is None:
+            return
+        try:
+            write_frame(self._connection, encode(message))
+            self._ahead = message
+        except OSError:
+            self.close()  # it is sent again, and fails, in its turn
+
     def _connected(self) -> socket.socket:
-        if self._connection is not None and not _is_stale(self._connection):
+        if self._connection is not None and (self._ahead is not None or not _is_stale(self._connection)):
             return self._connection
         self.close()
         deadline = time.monotonic() + self._connect_within_s

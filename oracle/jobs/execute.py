@@ -12,6 +12,7 @@ request that was asked for, before it is stored. Whether the signer is registere
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -21,7 +22,7 @@ from oracle import log, metrics, tracing
 from oracle.crypto.ecdsa import recover
 from oracle.crypto.hashing import keccak256
 from oracle.enclave.protocol import Execute, ReceiptReply
-from oracle.errors import EnclaveError, InvalidInputError, RetryableError
+from oracle.errors import AdytonError, EnclaveError, InvalidInputError, RetryableError
 from oracle.jobs.ports import Enclave, Programs, Queue
 from oracle.store.consumers import Served
 from oracle.store.rows import StoredReceipt
@@ -127,13 +128,14 @@ def _work(dependencies: ExecuteDependencies, wake_ups: _WakeUps) -> int:
 
 def _serve_all(dependencies: ExecuteDependencies, taken: list[Taken], wake_ups: _WakeUps) -> bool:
     """Serve them one after the other; False if something is away, and then the rest is given back."""
-    made, kept_at = list[Made](), time.monotonic_ns()
+    made, kept_at, order = list[Made](), time.monotonic_ns(), None
     for position, item in enumerate(taken):
         started = time.monotonic_ns()
+        then = _order_ahead(dependencies, taken[position + 1]) if position + 1 < len(taken) else None
         with log.about(request_id=hex_of(item.request_id)):
             try:
                 with tracing.span("execute", item.request_id):
-                    made += _serve(dependencies, item)
+                    made += _serve(dependencies, item, order, then)
             except BaseException as error:
                 spent_us = (time.monotonic_ns() - started) // _US
                 _keep(dependencies, made, wake_ups)
@@ -143,6 +145,7 @@ def _serve_all(dependencies: ExecuteDependencies, taken: list[Taken], wake_ups: 
                 _LOG.warning("not executed, later again: %s", error)
                 metrics.count("retries", task="execute")
                 return False
+        order = then
         if time.monotonic_ns() - kept_at > _BATCH_US * _US:
             _keep(dependencies, made, wake_ups)
             made, kept_at = [], time.monotonic_ns()
@@ -194,24 +197,26 @@ def _give_back(
         turns.give_back(rest, worker, now_ms)
 
 
-def _serve(dependencies: ExecuteDependencies, item: Taken) -> list[Made]:
+class _UnservableError(InvalidInputError):
+    """There is nothing to ask the enclave."""
+
+
+def _order(dependencies: ExecuteDependencies, item: Taken) -> Execute:
     """
-    Make a receipt, or store a reason why there is none.
+    What the enclave is asked.
 
     Raises:
-        RetryableError: chain, enclave or store is away; nothing is stored.
+        RetryableError: the chain is away.
+        _UnservableError: its deadline is too near, or nobody knows its program.
     """
-    request, started = item.stored.request, time.monotonic_ns()
+    request = item.stored.request
     left_s = request.deadline_s - dependencies.now_ms() // 1_000
     if left_s < dependencies.deadline_margin_s:
-        _fail(dependencies, item, f"its deadline is {left_s} s away, too near to settle it", started)
-        return []
+        raise _UnservableError(f"its deadline is {left_s} s away, too near to settle it")
     program = dependencies.programs.find(request.program_id)
     if program is None:
-        reason = f"program {hex_of(request.program_id)} is not published in this chain's ProgramRegistry"
-        _fail(dependencies, item, reason, started)
-        return []
-    message = Execute(
+        raise _UnservableError(f"program {hex_of(request.program_id)} is not published in this chain's ProgramRegistry")
+    return Execute(
         request=request,
         engine=program.engine,
         manifest_hash=program.manifest_hash,
@@ -219,9 +224,29 @@ def _serve(dependencies: ExecuteDependencies, item: Taken) -> list[Made]:
         input=item.input,
         payee=dependencies.payee,
     )
+
+
+def _order_ahead(dependencies: ExecuteDependencies, item: Taken) -> Execute | None:
+    """What the enclave can begin with meanwhile; if there is nothing to ask, its own turn tells why."""
+    with contextlib.suppress(AdytonError):
+        return _order(dependencies, item)
+    return None
+
+
+def _serve(
+    dependencies: ExecuteDependencies, item: Taken, order: Execute | None = None, then: Execute | None = None
+) -> list[Made]:
+    """
+    Make a receipt, or store a reason why there is none. `order` was sent ahead, `then` is sent ahead of its turn.
+
+    Raises:
+        RetryableError: chain, enclave or store is away; nothing is stored.
+    """
+    request, started = item.stored.request, time.monotonic_ns()
     asked = time.monotonic()
     try:
-        reply = dependencies.enclave().execute(message, dependencies.programs.content(request.program_id))
+        order = order or _order(dependencies, item)
+        reply = dependencies.enclave().execute(order, dependencies.programs.content(request.program_id), then)
         receipt = _checked(reply, request, dependencies.payee)
     except (EnclaveError, InvalidInputError) as error:
         _fail(dependencies, item, str(error), started)

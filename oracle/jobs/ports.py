@@ -51,8 +51,8 @@ class Enclave(Protocol):
         """A quote that registers its keys."""
         ...
 
-    def execute(self, message: Execute, find: FindContent) -> ReceiptReply:
-        """A signed receipt. `find` gives the content that the program needs, by hash."""
+    def execute(self, message: Execute, find: FindContent, then: Execute | None = None) -> ReceiptReply:
+        """A signed receipt. `find` gives the content that the program needs, by hash. `then` is what comes next."""
         ...
 
     def sign_batch(self, chain_id: int, coprocessor: Address, receipts: tuple[SignedReceipt, ...]) -> BatchSignature:

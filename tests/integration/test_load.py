@@ -57,7 +57,7 @@ class GatedEnclave(FakeEnclave):
         super().__init__()
         self.gate = threading.Semaphore(0)
 
-    def execute(self, message: Execute, find: FindContent) -> ReceiptReply:
+    def execute(self, message: Execute, find: FindContent, then: Execute | None = None) -> ReceiptReply:
         self.gate.acquire()
         return super().execute(message, find)
 

@@ -46,7 +46,7 @@ class GatedEnclave(FakeEnclave):
 
     gate: threading.Event = field(default_factory=threading.Event)
 
-    def execute(self, message: Execute, find: FindContent) -> ReceiptReply:
+    def execute(self, message: Execute, find: FindContent, then: Execute | None = None) -> ReceiptReply:
         self.gate.wait(5)
         return super().execute(message, find)
 

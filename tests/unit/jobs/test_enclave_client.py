@@ -98,6 +98,42 @@ def test_client_enclave_that_restarts_is_found_again(tmp_path: Path) -> None:
     client.close()
 
 
+def test_execute_what_was_sent_ahead_is_executed_once_and_answered_in_its_turn(tmp_path: Path) -> None:
+    orders = [message(number) for number in range(4)]
+    with serving(FakeEnclave(), tmp_path / "e.sock") as there:
+        client = EnclaveClient(tmp_path / "e.sock")
+        replies = [
+            client.execute(order, CONTENT.get, then) for order, then in zip(orders, [*orders[1:], None], strict=True)
+        ]
+        assert [reply.request_id for reply in replies] == [order.request.request_id for order in orders]
+        assert there.executed == [order.request.request_id for order in orders]
+        assert client.describe().signer == there.key.address
+        client.close()
+
+
+def test_execute_something_else_than_was_sent_ahead_gets_its_own_answer(tmp_path: Path) -> None:
+    first, ahead, other = (message(number) for number in range(3))
+    with serving(FakeEnclave(), tmp_path / "e.sock") as there:
+        client = EnclaveClient(tmp_path / "e.sock")
+        client.execute(first, CONTENT.get, ahead)
+        assert client.execute(other, CONTENT.get).request_id == other.request.request_id
+        client.execute(first, CONTENT.get, ahead)
+        assert client.describe().signer == there.key.address
+        client.close()
+
+
+def test_execute_enclave_that_dies_with_what_was_sent_ahead_is_asked_again(tmp_path: Path) -> None:
+    first, ahead = message(0), message(1)
+    client = EnclaveClient(tmp_path / "e.sock", connect_within_s=5)
+    with serving(FakeEnclave(), tmp_path / "e.sock"):
+        client.execute(first, CONTENT.get, ahead)
+    with serving(FakeEnclave(), tmp_path / "e.sock"):
+        with pytest.raises(EnclaveUnreachableError):
+            client.execute(ahead, CONTENT.get)
+        assert client.execute(ahead, CONTENT.get).request_id == ahead.request.request_id
+        client.close()
+
+
 def test_client_failure_while_finding_content_drops_the_connection(tmp_path: Path) -> None:
     def broken(_: bytes) -> bytes | None:
         raise EnclaveUnreachableError("the chain is away")

@@ -124,7 +124,7 @@ class Liar(FakeEnclave):
         super().__init__()
         self.changes = changes
 
-    def execute(self, message: Execute, find: FindContent) -> ReceiptReply:
+    def execute(self, message: Execute, find: FindContent, then: Execute | None = None) -> ReceiptReply:
         return replace(super().execute(message, find), **self.changes)  # type: ignore[arg-type]
 
 
@@ -169,7 +169,7 @@ def test_execute_transcript_that_is_not_what_was_signed_is_not_stored(
     """F5, P8."""
 
     class Forgetful(FakeEnclave):
-        def execute(self, message: Execute, find: FindContent) -> ReceiptReply:
+        def execute(self, message: Execute, find: FindContent, then: Execute | None = None) -> ReceiptReply:
             return replace(super().execute(message, find), transcript=transcript)
 
     bench.enclave = Forgetful(transcript=(FETCHED,))
@@ -182,7 +182,7 @@ def test_execute_transcript_that_is_not_what_was_signed_is_not_stored(
 class Away(FakeEnclave):
     """Answers, and then goes away while it executes."""
 
-    def execute(self, message: Execute, find: FindContent) -> ReceiptReply:
+    def execute(self, message: Execute, find: FindContent, then: Execute | None = None) -> ReceiptReply:
         raise RetryableError("away")
 
 
@@ -240,7 +240,7 @@ def test_work_long_job_is_held_for_as_long_as_it_takes(bench: Bench) -> None:
     dependencies, seen = bench.execute, []
 
     class Long(FakeEnclave):
-        def execute(self, message: Execute, find: FindContent) -> ReceiptReply:
+        def execute(self, message: Execute, find: FindContent, then: Execute | None = None) -> ReceiptReply:
             for _ in range(5):
                 bench.clock[0] += dependencies.hold_ms * 2 // 3
                 keep_holding(dependencies)
@@ -280,7 +280,7 @@ def test_work_receipts_made_before_the_enclave_goes_away_are_kept(bench: Bench) 
     asked = [bench.ask(number) for number in range(7)]
 
     class Mortal(FakeEnclave):
-        def execute(self, message: Execute, find: FindContent) -> ReceiptReply:
+        def execute(self, message: Execute, find: FindContent, then: Execute | None = None) -> ReceiptReply:
             if len(self.executed) == 5:
                 raise RetryableError("away")
             return super().execute(message, find)
