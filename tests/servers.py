@@ -6,6 +6,7 @@ import os
 import pwd
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,7 +41,8 @@ def postgresql(directory: Path, network: str | None = None) -> Iterator[str]:
     identity = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
     user = {} if identity is None else {"user": identity.pw_uid, "group": identity.pw_gid, "extra_groups": []}
     if identity is not None:
-        for path in (directory, *list(directory.parents)[:2]):
+        ours = [path for path in directory.parents if Path(tempfile.gettempdir()) in path.parents]
+        for path in (directory, *ours):
             path.chmod(0o755)
         os.chown(directory, identity.pw_uid, identity.pw_gid)
     data, environment = directory / "data", {"PATH": os.environ["PATH"], "LC_ALL": "C"}

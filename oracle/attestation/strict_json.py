@@ -105,15 +105,20 @@ def parse(text: str, what: str) -> Members:
     Raises:
         EncodingError: not JSON, not an object, a member twice, or nested too deep.
     """
-    _require_shallow(text, what)
+    require_shallow(text, what)
     try:
         return Members(_DECODER.decode(text), what)
     except ValueError as error:
         raise EncodingError(f"{what} is not JSON: {error}"[:300]) from error
 
 
-def _require_shallow(text: str, what: str) -> None:
-    """Count brackets before decoding: how deep the decoder may recurse without a crash is up to the whole process."""
+def require_shallow(text: str, what: str) -> None:
+    """
+    Count brackets before decoding: how deep the decoder may recurse without a crash is up to the whole process.
+
+    Raises:
+        EncodingError: nested too deep.
+    """
     depth = 0
     for found in _STRUCTURE.finditer(text):
         mark = found[0]

@@ -25,7 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from oracle.errors import InvalidInputError, LimitExceededError, ProjectError
+from oracle.attestation.strict_json import require_shallow
+from oracle.errors import EncodingError, InvalidInputError, LimitExceededError, ProjectError
 from oracle.programs.project import CASES_DIR, Project, read_text, read_toml, require_keys, types_of
 from oracle.programs.running import Facts, Run, Workbench
 from oracle.programs.values import decode_values, encode_values
@@ -140,9 +141,11 @@ def _cases(project: Project, path: Path) -> list[Case]:
 
 
 def _json(path: Path) -> Any:
+    text = read_text(path)
     try:
-        return json.loads(read_text(path))
-    except (ValueError, RecursionError) as error:
+        require_shallow(text, path.name)
+        return json.loads(text)
+    except (EncodingError, ValueError) as error:
         raise ProjectError(f"{path.name} is not JSON: {str(error)[:200]}") from error
 
 
