@@ -183,7 +183,7 @@ def _delivered(kind: str, calldata: bytes) -> dict[bytes, bytes]:
     """Outputs in the calldata of a delivery, by request."""
     if kind == "fulfill":
         arguments = _decode("fulfill", calldata)
-        return {arguments[0]: arguments[4]}
+        return {arguments[0]: arguments[6]}
     if kind == "fulfillBatch":
         return {item[0]: item[3] for item in _decode("fulfillBatch", calldata)[1]}
     return {}

@@ -11,8 +11,8 @@ from oracle.types.receipt import Outcome
 from tests.unit.enclave.machine import Machine
 from tests.unit.enclave.test_webassembly import module
 
-LIMITS = Limits(fuel=2_000_000_000, memory_bytes=16 << 20, wall_time_ms=3_000, output_bytes=1_024, log_bytes=256)
-MAX_S = 6.0  # the wall-time limit, and as much again for a busy test machine
+LIMITS = Limits(fuel=2_000_000_000, memory_bytes=16 << 20, wall_time_ms=8_000, output_bytes=1_024, log_bytes=256)
+MAX_S = 20.0  # the wall-time limit, and as much again for a busy test machine
 GOOD_JS = """let seen = []; function main(input) {
   seen.push(...input); return `${seen} ${Object.keys({})} ${[1, 2].map((x) => x)} ${typeof {}.polluted}` }"""
 GOOD_WASM = module("(call $output (i32.const 0) (call $input_read (i32.const 0) (i32.const 0) (i32.const 64)))")
