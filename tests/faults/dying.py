@@ -86,7 +86,6 @@ POINTS = {
     "broadcast": Point(RpcNode, "broadcast"),
     "mined": Point(Journal, "conclude", _succeeded(True)),
     "reverted": Point(Journal, "conclude", _succeeded(False)),
-    "skipped": Point(Requests, "release_skipped"),
     "settled": Point(ChainLog, "advance", _reads(Settled)),
     "expired": Point(ChainLog, "advance", _reads(Expired)),
     "rewound": Point(ChainLog, "rewind"),

@@ -122,17 +122,6 @@ class Scene:
         request_id = self._carried(self.ask(wait_s=60))
         self.reach(request_id, EXPIRED)
 
-    def skip(self) -> None:
-        """The same in a batch: the other settles."""
-        with self.stopped("submitter"):
-            late, good = self.ask(wait_s=60), self.ask()
-            for request_id in (late, good):
-                self.reach(request_id, RequestState.EXECUTED)
-            self.call("evm_setAutomine", False)
-        self._pass_deadline(late)
-        self.reach(good, SETTLED)
-        self.reach(late, EXPIRED)
-
     def _carried(self, request_id: RequestId) -> RequestId:
         with self.stopped("submitter"):
             self.reach(request_id, RequestState.EXECUTED)
@@ -206,7 +195,6 @@ TRANSITIONS = {
     "late": ("worker", Scene.expire),
     "expired": ("watcher", Scene.expire),
     "reverted": ("submitter", Scene.revert),
-    "skipped": ("worker", Scene.skip),
     "executed again": ("worker", Scene.lose_enclave),
     "rewound": ("watcher", Scene.take_back),
     "attested": ("worker", Scene.change_enclave),
